@@ -1,0 +1,89 @@
+# Switchyard: `make help` lists the targets.
+
+STACK ?= cpu
+VENV  := .venv
+BIN   := $(VENV)/bin
+DONE  := $(VENV)/.done
+PIP    = scripts/uv pip
+CACHE  = $${XDG_CACHE_HOME:-$$HOME/.cache}/switchyard
+
+ifeq ($(filter $(STACK),cpu gpu),)
+$(error STACK is "$(STACK)": it can be cpu or gpu)
+endif
+
+# Ray and vLLM start many processes, and without .pyc files each of them compiles vLLM's sources again.
+unexport PYTHONDONTWRITEBYTECODE
+
+MAKEFLAGS += --no-print-directory
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help install dev serve chat test unit live lint format lock clean
+
+help: ## Show this list
+	@echo "make TARGET [STACK=cpu|gpu] [ARGS=\"...\"]"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
+
+install: $(DONE)/project ## Install the serve stack into .venv (STACK=gpu for NVIDIA GPUs)
+
+dev: install $(DONE)/dev ## Install the tools for tests and checks as well
+
+serve: install ## Serve the models, until Ctrl-C (ARGS go to `switchyard serve`)
+	@exec $(BIN)/switchyard serve $(ARGS)
+
+chat: install ## Chat with a served model (ARGS go to `switchyard chat`)
+	@exec $(BIN)/switchyard chat $(ARGS)
+
+test: unit live ## Run the whole test suite, unit tests first
+
+unit: dev ## Run the tests that need neither Ray nor vLLM (ARGS go to pytest)
+	@echo "==> Unit tests"
+	@exec $(BIN)/pytest -m "not live" -q $(ARGS)
+
+live: dev ## Run the tests that start real Ray and vLLM (ARGS go to pytest)
+	@echo "==> Live tests"
+	@exec $(BIN)/pytest -m live -q $(ARGS)
+
+lint: dev ## Check style, types and layering
+	@echo "==> ruff check"
+	@$(BIN)/ruff check .
+	@echo "==> ruff format"
+	@$(BIN)/ruff format --check .
+	@echo "==> pyright"
+	@$(BIN)/pyright
+	@echo "==> lint-imports"
+	@$(BIN)/lint-imports --no-logo
+
+format: dev ## Format the code and mend what ruff can
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+lock: $(VENV)/pyvenv.cfg ## Lock requirements/*.txt anew (UPGRADE=1 for the newest versions)
+	@UPGRADE=$(UPGRADE) scripts/lock.sh
+
+clean: ## Remove .venv and every cache that Switchyard made, models included
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf "$(CACHE)"
+
+# What is installed: a stamp file for each step, made anew when what it was made from changes.
+
+$(VENV)/pyvenv.cfg:
+	@scripts/venv.sh
+
+$(DONE)/$(STACK): requirements/$(STACK).txt | $(VENV)/pyvenv.cfg
+	@echo "==> Installing the $(STACK) serve stack"
+	@test $(STACK) = gpu || scripts/libnuma.sh
+	@rm -rf $(DONE)
+	@$(PIP) sync --python $(VENV) --require-hashes --only-binary :all: $<
+	@mkdir -p $(DONE) && touch $@
+
+$(DONE)/project: $(DONE)/$(STACK) pyproject.toml requirements/base.in
+	@echo "==> Installing switchyard itself"
+	@$(PIP) install --quiet --python $(VENV) --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
+	@touch $@
+
+$(DONE)/dev: $(DONE)/project requirements/dev.txt
+	@echo "==> Installing the tools for tests and checks"
+	@$(PIP) install --python $(VENV) --no-deps --require-hashes --only-binary :all: -r requirements/dev.txt
+	@touch $@

@@ -1,0 +1,170 @@
+"""Turn the name of a model into something vLLM can load, fetching or making it where needed.
+
+Four kinds of names: ``embedded`` and ``tiny`` (made here, once, into the cache folder), a local folder, ``gs://`` (left
+to vLLM's streaming loader), and a Hugging Face id. Downloads use the token in ``HF_TOKEN``; it is never printed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.errors import ModelError
+
+Report = Callable[[str], None]
+"""Told what is being done, in a few words."""
+
+WEIGHT_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.model", "tokenizer*", "*.txt", "*.tiktoken"]
+_HUB_ID_PARTS = 2
+
+
+@dataclass(frozen=True)
+class Located:
+    """Where a model is.
+
+    Attributes:
+        model: what vLLM's ``model`` option takes: a folder, a ``gs://`` address, or a Hugging Face id.
+        revision: commit, for a Hugging Face id that vLLM loads itself.
+        load_format: vLLM's ``load_format`` where the default would not do.
+        commit: the commit that is served, if known; for ``GET /release``.
+    """
+
+    model: str
+    revision: str | None = None
+    load_format: str | None = None
+    commit: str | None = None
+
+
+def cache_folder() -> Path:
+    """``$SWITCHYARD_CACHE``, or ``switchyard`` in the user's cache folder."""
+    if folder := os.environ.get("SWITCHYARD_CACHE"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "switchyard"
+
+
+def check(model: str) -> None:
+    """Find a wrong name without fetching anything. Takes milliseconds.
+
+    Raises:
+        ModelError: the folder is not there or is no model, or the name is no Hugging Face id.
+    """
+    if model in ("embedded", "tiny") or model.startswith("gs://"):
+        return
+    if _is_path(model):
+        _check_folder(Path(model).expanduser())
+        return
+    parts = model.split("/")
+    if len(parts) != _HUB_ID_PARTS or not all(parts) or ".." in model:
+        raise ModelError(
+            f"'{model}' is not a model: give 'embedded', a Hugging Face id (owner/name), a folder (beginning with / or "
+            "./) or gs://bucket/path."
+        )
+
+
+def locate(model: str, revision: str | None, *, report: Report, everywhere: bool = False) -> Located:
+    """Fetch or make ``model`` if it is not there yet, and say where it is.
+
+    Args:
+        model: the name, see the module's text.
+        revision: commit of a Hugging Face model; None takes the newest.
+        report: called with each step that takes time.
+        everywhere: several nodes load the model, so hand out a name that each can resolve.
+
+    Raises:
+        ModelError: with what to do about it.
+    """
+    check(model)
+    if model == "embedded":
+        from models import embedded
+
+        return Located(str(once(embedded.FOLDER, embedded.make, report)), commit=embedded.VERSION)
+    if model == "tiny":
+        from models import tiny
+
+        return Located(str(once(tiny.FOLDER, tiny.make, report)))
+    if model.startswith("gs://"):
+        return Located(model, load_format="runai_streamer")
+    if _is_path(model):
+        return Located(str(Path(model).expanduser().resolve()))
+    folder = _download(model, revision, report)
+    if everywhere:
+        return Located(model, revision=folder.name, commit=folder.name)
+    return Located(str(folder), commit=folder.name)
+
+
+def once(name: str, make: Callable[[Path, Report], None], report: Report) -> Path:
+    """The folder ``name`` in the cache, made by ``make`` if it is not there; whole or not at all, made by one process.
+
+    A second process that asks meanwhile waits. An interrupted run leaves nothing that a later one would trust.
+    """
+    from filelock import FileLock
+
+    root = cache_folder() / "models"
+    folder = root / name
+    if folder.is_dir():
+        return folder
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / f"{name}.lock"):
+            if folder.is_dir():
+                return folder
+            for stale in root.glob(f".{name}-*"):
+                shutil.rmtree(stale, ignore_errors=True)
+            work = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=root))
+            make(work, report)
+            work.chmod(0o755)
+            for file in work.iterdir():
+                file.chmod(0o644)
+            work.rename(folder)
+    except OSError as error:
+        raise ModelError(
+            f"Cannot write the model to {root}: {error.strerror or error}. Free space there, or set SWITCHYARD_CACHE "
+            "to a folder that can be written."
+        ) from error
+    return folder
+
+
+def _is_path(model: str) -> bool:
+    return model.startswith(("/", "./", "../", "~"))
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise ModelError(f"There is no folder {folder}. Check model.id in the service file.")
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder} has no config.json, so it is not a model in Hugging Face's format.")
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(f"{folder} has no *.safetensors file. Convert the weights to safetensors first.")
+
+
+def _download(model: str, revision: str | None, report: Report) -> Path:
+    from huggingface_hub import errors as hub
+    from huggingface_hub import snapshot_download
+
+    at = f"{model}@{revision[:12]}" if revision else model
+    report(f"looking for {at} (Hugging Face)")
+    try:
+        return Path(snapshot_download(model, revision=revision, allow_patterns=WEIGHT_PATTERNS))
+    except hub.GatedRepoError as error:
+        raise ModelError(
+            f"{model} is gated. Accept its licence on its Hugging Face page, then set HF_TOKEN to a token that may read it."
+        ) from error
+    except hub.RevisionNotFoundError as error:
+        raise ModelError(f"{model} has no revision {revision}. Check model.revision.") from error
+    except hub.RepositoryNotFoundError as error:
+        raise ModelError(
+            f"Hugging Face has no model '{model}', or it is private and HF_TOKEN is not set or may not read it."
+        ) from error
+    except (hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled) as error:
+        raise ModelError(
+            f"{at} is not on this machine and Hugging Face cannot be reached. Check the network, or set model.id to "
+            "'embedded' or to a local folder."
+        ) from error
+    except (hub.HfHubHTTPError, OSError) as error:
+        raise ModelError(
+            f"Downloading {at} failed: {type(error).__name__}. Run again to go on where it stopped."
+        ) from error

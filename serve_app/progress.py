@@ -1,0 +1,40 @@
+"""How a replica that is starting tells ``switchyard serve`` what it is doing: lines of JSON in a file both know.
+
+Only on a laptop, where both are on one machine: ``SWITCHYARD_PROGRESS`` names the file. Without it nothing is written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+PROGRESS_VARIABLE = "SWITCHYARD_PROGRESS"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What was begun (or went wrong, when ``failed``) and when (Unix time, seconds)."""
+
+    text: str
+    failed: bool
+    at: float
+
+
+def tell(text: str, *, failed: bool = False) -> None:
+    """Add a step to the file, if there is one."""
+    if path := os.environ.get(PROGRESS_VARIABLE):
+        line = json.dumps({"text": text, "failed": failed, "at": time.time()})
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+
+
+def steps(path: Path) -> list[Step]:
+    """All steps told so far."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    return [Step(**json.loads(line)) for line in lines if line.endswith("}")]
