@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import io
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from models.errors import ModelError
 from models.store import Report
@@ -24,24 +27,27 @@ def make(folder: Path, report: Report) -> None:
     """Write the model to ``folder`` as safetensors in bfloat16 (about 270 MB)."""
     gguf = _gguf_file()
     report("converting the embedded model to safetensors (once)")
-    # Importing torch and transformers takes seconds: only when there is something to convert.
+    # In a process of its own: torch and transformers take a gigabyte that the caller would not get back.
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        pool.submit(_convert, gguf, folder).result()
+
+
+def _convert(gguf: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
     where: dict[str, str] = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
-    with contextlib.redirect_stderr(io.StringIO()):  # a progress bar a tensor, which nothing else switches off
+    with contextlib.redirect_stderr(io.StringIO()):  # progress bars that nothing else switches off
         source = AutoModelForCausalLM.from_pretrained(**where)
-    settings = source.config.to_dict()
-    # The weights are dequantized by now; left in, this entry would make vLLM look for GGUF tensors.
-    settings.pop("quantization_config", None)
-    settings.pop("_name_or_path", None)
-    model = LlamaForCausalLM(LlamaConfig(**settings))
-    model.load_state_dict(source.state_dict())
-    model.generation_config = source.generation_config
-    model.to(torch.bfloat16).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
+        settings = source.config.to_dict()
+        # The weights are dequantized by now; left in, this entry would make vLLM look for GGUF tensors.
+        settings.pop("quantization_config", None)
+        settings.pop("_name_or_path", None)
+        model: Any = LlamaForCausalLM(LlamaConfig(**settings))
+        model.load_state_dict(source.state_dict())
+        model.generation_config = source.generation_config
+        model.to(torch.bfloat16).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
 
 
 def _gguf_file() -> Path:

@@ -151,7 +151,8 @@ def _download(model: str, revision: str | None, report: Report) -> Path:
         return Path(snapshot_download(model, revision=revision, allow_patterns=WEIGHT_PATTERNS))
     except hub.GatedRepoError as error:
         raise ModelError(
-            f"{model} is gated. Accept its licence on its Hugging Face page, then set HF_TOKEN to a token that may read it."
+            f"{model} is gated. Accept its licence on its Hugging Face page, then set HF_TOKEN to a token that may "
+            "read it."
         ) from error
     except hub.RevisionNotFoundError as error:
         raise ModelError(f"{model} has no revision {revision}. Check model.revision.") from error

@@ -26,7 +26,7 @@ class Session:
     system: str | None = None
     max_tokens: int | None = None
     api_key: str | None = field(default=None, repr=False)
-    turns: list[dict[str, str]] = field(default_factory=lambda: list[dict[str, str]]())
+    turns: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
 
     def ask(self, question: str) -> Iterator[str]:
         """Yield the answer piece by piece. The turn is kept only when it came to its end.

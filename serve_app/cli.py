@@ -1,6 +1,6 @@
-"""The sub-commands ``switchyard serve``, ``chat`` and ``config``. Only this file of the package prints.
+"""The sub-commands ``switchyard serve``, ``chat`` and ``config``. Only this file prints (and the chat).
 
-Exit codes: 0 done, 1 failed, 2 wrong use, 130 ended by Ctrl-C (for ``chat``; ``serve`` ends with 0, as that is its end).
+Exit codes: 0 done, 1 failed, 2 wrong use, 130 ended by Ctrl-C (``chat``; it is how ``serve`` ends, with 0).
 """
 
 from __future__ import annotations

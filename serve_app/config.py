@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -42,15 +42,17 @@ class ModelConfig(Section):
     """Which weights are served, and in what precision."""
 
     id: str = Field(
-        "embedded",
+        default="embedded",
         description="'embedded' (SmolLM2-135M-Instruct from a Python package), 'tiny' (random weights, for tests), "
         "a Hugging Face id, a local folder, or gs://bucket/path.",
     )
-    revision: str | None = Field(None, description="Commit of a Hugging Face model, 40 hex digits.")
-    name: str | None = Field(None, description="Name clients use; by default the last part of the id.")
+    revision: str | None = Field(default=None, description="Commit of a Hugging Face model, 40 hex digits.")
+    name: str | None = Field(default=None, description="Name clients use; by default the last part of the id.")
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    max_model_len: int | None = Field(None, ge=16, description="Longest prompt + answer, in tokens.")
-    quantization: str | None = Field(None, description="vLLM quantization method, e.g. fp8, bitsandbytes (4 bit).")
+    max_model_len: int | None = Field(default=None, ge=16, description="Longest prompt + answer, in tokens.")
+    quantization: str | None = Field(
+        default=None, description="vLLM quantization method, e.g. fp8, bitsandbytes (4 bit)."
+    )
 
     @field_validator("id")
     @classmethod
@@ -77,19 +79,34 @@ class ModelConfig(Section):
             return "smollm2-135m-instruct"
         return self.id.rstrip("/").rsplit("/", 1)[-1]
 
+    @property
+    def public_id(self) -> str:
+        """The id, or the served name where the id is a folder of this machine."""
+        return self.served_name if self.id.startswith(("/", ".", "~")) else self.id
+
 
 class EngineConfig(Section):
     """How vLLM runs the model. Anything not named here goes into ``options``, under vLLM's own names."""
 
-    accelerator: str = Field("cpu", description="'cpu', 'gpu' (any), or a Ray accelerator type: L4, A100, H100, H200.")
-    cpus_per_worker: float = Field(1, ge=0, description="CPUs Ray reserves for each worker (each GPU, or CPU rank).")
-    tensor_parallel_size: int = Field(1, ge=1, le=64, description="GPUs one layer is split over, within one node.")
-    pipeline_parallel_size: int = Field(1, ge=1, le=64, description="Stages the layers are split into, a node each.")
-    max_num_seqs: int = Field(64, ge=1, le=4096, description="Requests decoded together.")
-    max_waiting: int = Field(256, ge=0, description="Requests that may wait beyond that; more are answered 503.")
-    gpu_memory_utilization: float = Field(0.9, gt=0, lt=1)
-    kv_cache_gib: float | None = Field(None, gt=0, description="Size of the KV cache. CPU default: 0.5.")
-    options: dict[str, Any] = Field(default_factory=dict, description="More of vLLM's AsyncEngineArgs.")
+    accelerator: str = Field(
+        default="cpu", description="'cpu', 'gpu' (any), or a Ray accelerator type: L4, A100, H100, H200."
+    )
+    cpus_per_worker: float = Field(
+        default=1, ge=0, description="CPUs Ray reserves for each worker (each GPU, or CPU rank)."
+    )
+    tensor_parallel_size: int = Field(
+        default=1, ge=1, le=64, description="GPUs one layer is split over, within one node."
+    )
+    pipeline_parallel_size: int = Field(
+        default=1, ge=1, le=64, description="Stages the layers are split into, a node each."
+    )
+    max_num_seqs: int = Field(default=64, ge=1, le=4096, description="Requests decoded together.")
+    max_waiting: int = Field(
+        default=256, ge=0, description="Requests that may wait beyond that; more are answered 503."
+    )
+    gpu_memory_utilization: float = Field(default=0.9, gt=0, lt=1)
+    kv_cache_gib: float | None = Field(default=None, gt=0, description="Size of the KV cache. CPU default: 0.5.")
+    options: dict[str, Any] = Field(default_factory=dict[str, Any], description="More of vLLM's AsyncEngineArgs.")
 
     @property
     def workers(self) -> int:
@@ -104,36 +121,42 @@ class EngineConfig(Section):
 class Defaults(Section):
     """What a request gets that does not say."""
 
-    max_tokens: int = Field(256, ge=1, le=1_000_000)
-    temperature: float = Field(0.7, ge=0, le=2)
-    top_p: float = Field(1.0, gt=0, le=1)
-    top_k: int = Field(-1, ge=-1)
+    max_tokens: int = Field(default=256, ge=1, le=1_000_000)
+    temperature: float = Field(default=0.7, ge=0, le=2)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int = Field(default=-1, ge=-1)
     stream: bool = False
 
 
 class ServingConfig(Section):
     """The HTTP side."""
 
-    host: str = Field("0.0.0.0", description="Address to listen on. HAProxy binds all interfaces.")
-    port: int = Field(8000, ge=1, le=65535)
+    host: str = Field(default="0.0.0.0", description="Address to listen on. HAProxy binds all interfaces.")
+    port: int = Field(default=8000, ge=1, le=65535)
     max_request_s: float = Field(
-        600, gt=0, le=86_400, description="Longest time one request may take, stream included."
+        default=600, gt=0, le=86_400, description="Longest time one request may take, stream included."
     )
-    max_body_bytes: int = Field(1 << 20, ge=1024, le=1 << 30)
-    health_window_s: float = Field(30, ge=2, description="/health fails when the engine has not answered for so long.")
-    api_keys_file: str | None = Field(None, description="File with one 'name:sha256-of-key' a line; none: open.")
-    ray_metrics: bool = Field(True, description="Also export vLLM's metrics through Ray, as ray_vllm_*.")
-    defaults: Defaults = Field(default_factory=Defaults)
+    max_body_bytes: int = Field(default=1 << 20, ge=1024, le=1 << 30)
+    health_window_s: float = Field(
+        default=30, ge=2, description="/health fails when the engine has not answered for so long."
+    )
+    api_keys_file: str | None = Field(
+        default=None, description="File with one 'name:sha256-of-key' a line; none: open."
+    )
+    ray_metrics: bool = Field(default=True, description="Also export vLLM's metrics through Ray, as ray_vllm_*.")
+    defaults: Defaults = Defaults()
 
 
 class ScalingConfig(Section):
     """How many replicas Ray Serve keeps."""
 
-    min_replicas: int = Field(1, ge=0, le=4096)
-    max_replicas: int = Field(1, ge=1, le=4096)
-    target_ongoing_requests: float = Field(32, gt=0, description="Requests in flight a replica that scaling aims at.")
-    upscale_delay_s: float = Field(10, ge=0)
-    downscale_delay_s: float = Field(300, ge=0)
+    min_replicas: int = Field(default=1, ge=0, le=4096)
+    max_replicas: int = Field(default=1, ge=1, le=4096)
+    target_ongoing_requests: float = Field(
+        default=32, gt=0, description="Requests in flight a replica that scaling aims at."
+    )
+    upscale_delay_s: float = Field(default=10, ge=0)
+    downscale_delay_s: float = Field(default=300, ge=0)
 
     @model_validator(mode="after")
     def _ordered(self) -> ScalingConfig:
@@ -148,11 +171,11 @@ ServiceName = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]{0,45}[a-z0-9])?$")
 class ServiceConfig(Section):
     """A whole service file."""
 
-    name: ServiceName = Field("llm", description="Serve application and, on Kubernetes, RayService name.")
-    model: ModelConfig = Field(default_factory=ModelConfig)
-    engine: EngineConfig = Field(default_factory=EngineConfig)
-    serving: ServingConfig = Field(default_factory=ServingConfig)
-    scaling: ScalingConfig = Field(default_factory=ScalingConfig)
+    name: ServiceName = Field(default="llm", description="Serve application and, on Kubernetes, RayService name.")
+    model: ModelConfig = ModelConfig()
+    engine: EngineConfig = EngineConfig()
+    serving: ServingConfig = ServingConfig()
+    scaling: ScalingConfig = ScalingConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> ServiceConfig:
@@ -209,9 +232,11 @@ def parse_config(text: str, *, source: str, environ: Mapping[str, str]) -> Servi
         ConfigError: with the line, the key, and what would do instead.
     """
     data, lines = load_mapping(text, source)
-    if "MODEL_ID" in environ and isinstance(data.get("model"), dict):
+    section = data.get("model")
+    if "MODEL_ID" in environ and isinstance(section, dict):
         # The file's revision and name belong to the file's model.
-        data["model"] = {key: value for key, value in data["model"].items() if key not in ("revision", "name")}
+        model = cast("dict[str, Any]", section)
+        data["model"] = {key: value for key, value in model.items() if key not in ("revision", "name")}
     for path, value, variable in _overrides(environ):
         _set(data, path, value, variable)
     try:
@@ -257,11 +282,12 @@ def _alias_value(variable: str, raw: str) -> Any:
 
 
 def _set(data: dict[str, Any], path: list[str], value: Any, variable: str) -> None:
-    node: Any = data
+    node = data
     for key in path[:-1]:
-        if node.get(key) is None:
-            node[key] = {}
-        node = node[key]
-        if not isinstance(node, dict):
+        below = node.get(key)
+        if below is None:
+            below = node[key] = {}
+        if not isinstance(below, dict):
             raise ConfigError(f"{variable}: '{key}' is a single value and has no part '{path[-1]}'.")
+        node = cast("dict[str, Any]", below)
     node[path[-1]] = value

@@ -1,4 +1,4 @@
-"""The class that :mod:`serve_app.cpu_platform` registers; apart from it, as a plugin must not import vLLM's platforms."""
+"""The class :mod:`serve_app.cpu_platform` registers; apart from it, since asking a plugin must import nothing heavy."""
 
 from __future__ import annotations
 

@@ -20,13 +20,15 @@ from models import store
 from models.errors import ModelError
 from serve_app import http, progress
 from serve_app.config import ServiceConfig
-from serve_app.engine import VllmEngine, one_line
+from serve_app.engine import collect
 from serve_app.engine_options import Weights, executor, placement, thread_binding
 from serve_app.environment import ENGINE_ENV, SERVE_ENV
 from serve_app.errors import ConfigError, StartError
 from serve_app.lifetime import haproxy_launcher
 from serve_app.load import load
 from serve_app.schema import Event, GenerateRequest, GenerateResponse
+from serve_app.vllm_args import one_line
+from serve_app.vllm_engine import VllmEngine
 
 HANDLE_HEADROOM = 64
 """Requests Serve lets into a replica beyond what the engine admits, so that the engine's 503 is what a client sees."""
@@ -76,7 +78,7 @@ class LLM:
             RequestError: with the status HTTP would have had.
         """
         request_id = _request_id()
-        return await http.collect(self.engine.stream(request, request_id), request_id)
+        return await collect(self.engine.stream(request, request_id), request_id)
 
     async def stream(self, request: GenerateRequest) -> AsyncIterator[Event]:
         """Generate piece by piece: deltas, then one ``Finished``."""

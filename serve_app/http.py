@@ -2,8 +2,8 @@
 
     POST /generate   GET /health   GET /release   GET /metrics   /v1/...   GET /docs
 
-The routes of this file are written against the :class:`~serve_app.engine.Engine` protocol; only :func:`vllm_app` needs a
-real vLLM engine.
+The routes of this file are written against the :class:`~serve_app.engine.Engine` protocol; only :func:`vllm_app` needs
+a real vLLM engine.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from serve_app.config import ServiceConfig
-from serve_app.engine import Engine, VllmEngine
+from serve_app.engine import Engine, collect
 from serve_app.errors import EngineUnavailable, GenerationFailed, RequestError, StartError
 from serve_app.guard import ROUTES, Guard, Limits, parse_keys
-from serve_app.schema import Delta, Event, Finished, GenerateRequest, GenerateResponse, parse_generate
+from serve_app.schema import Delta, Event, Finished, GenerateRequest, parse_generate
+from serve_app.vllm_engine import VllmEngine
 
 DONE = "data: [DONE]\n\n"
 _GENERATE_DOC: dict[str, Any] = {
@@ -36,7 +37,7 @@ _GENERATE_DOC: dict[str, Any] = {
 
 
 async def vllm_app(engine: VllmEngine, limits: Limits) -> FastAPI:
-    """vLLM's FastAPI app with everything taken out that is not on the guard's list, plus our routes, behind the guard."""
+    """vLLM's FastAPI app without the routes that are not on the guard's list, plus our own, behind the guard."""
     from vllm.entrypoints.launchers.app import build_app
 
     app = build_app(engine.args, engine.tasks, engine.client.model_config)  # type: ignore[arg-type]
@@ -102,30 +103,6 @@ def add_routes(app: FastAPI, engine: Engine, config: ServiceConfig) -> None:
     @app.get("/release", summary="What is running here")
     async def release() -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
         return engine.release()
-
-
-async def collect(events: AsyncGenerator[Event, None], request_id: str) -> GenerateResponse:
-    """The whole answer out of a stream of events.
-
-    Raises:
-        RequestError: whatever the stream raises, or its missing end.
-    """
-    pieces: list[str] = []
-    async with contextlib.aclosing(events):
-        async for event in events:
-            if isinstance(event, Delta):
-                pieces.append(event.text)
-            else:
-                end = event
-                return GenerateResponse(
-                    id=request_id,
-                    text="".join(pieces),
-                    finish_reason=end.finish_reason,
-                    usage=end.usage,
-                    model=end.model,
-                    release=end.release,
-                )
-    raise GenerationFailed("The answer ended without a finish reason.")
 
 
 async def sse(first: Event, events: AsyncGenerator[Event, None]) -> AsyncIterator[str]:

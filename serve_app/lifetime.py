@@ -1,10 +1,10 @@
 """No process outlives what it belongs to. Linux: uses prctl(2); elsewhere these functions do nothing.
 
 Ray ends a worker with SIGKILL, or by ending its raylet, and then nobody runs the clean-up code that would have stopped
-the worker's own children: ``VLLM::EngineCore`` (child of the replica) and ``haproxy`` (child of Serve's HAProxy manager)
-go on with init as their parent, holding memory and the port. So each of these children asks the kernel to end it with
-its parent: vLLM's process through a vLLM plugin, HAProxy through a launcher that Ray starts in its place. Both work for
-``serve run``, ``ray stop``, a killed replica, and in pods.
+the worker's own children: ``VLLM::EngineCore`` (child of the replica) and ``haproxy`` (child of Serve's HAProxy
+manager) go on with init as their parent, holding memory and the port. So each of these children asks the kernel to end
+it with its parent: vLLM's process through a vLLM plugin, HAProxy through a launcher that Ray starts in its place. Both
+work for ``serve run``, ``ray stop``, a killed replica, and in pods.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,11 +116,11 @@ def _start_ray(config: ServiceConfig, dashboard: bool) -> Path:
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
-        context = ray.init(
+        context: Any = ray.init(
             address="local",
             include_dashboard=dashboard,
             log_to_driver=False,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
             configure_logging=True,
         )
         serve.start(http_options={"host": config.serving.host, "port": config.serving.port})
@@ -190,15 +190,9 @@ def _wait_for_health(url: str) -> None:
 def _stop() -> None:
     import ray
 
-    _quietly(ray.shutdown)
+    with suppress(Exception):  # what is left is ended next
+        ray.shutdown()
     lifetime.end_descendants()
-
-
-def _quietly(action: Callable[[], Any]) -> None:
-    try:
-        action()
-    except Exception:
-        pass
 
 
 def _free_port() -> int:

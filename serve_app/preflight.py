@@ -11,8 +11,10 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -59,8 +61,8 @@ def check_machine(config: ServiceConfig, weights_bytes: int = 0) -> None:
         gpus = len(list(Path("/dev").glob("nvidia[0-9]*")))
         if gpus < engine.workers:
             raise StartError(
-                f"The service wants {engine.workers} {engine.accelerator} GPU(s) and this machine has {gpus}. Run it on "
-                "GKE, or serve on the CPU: engine.accelerator: cpu."
+                f"The service wants {engine.workers} {engine.accelerator} GPU(s) and this machine has {gpus}. "
+                "Run it on GKE, or serve on the CPU: engine.accelerator: cpu."
             )
         return
     need = PROCESSES_GIB + (weights_bytes + (kv_cache_bytes(config) or 0)) / GIB
@@ -89,7 +91,7 @@ def check_engine(config: ServiceConfig, located: Located) -> None:
     stamp = cache_folder() / "checked" / key.hexdigest()[:32]
     if stamp.exists():
         return
-    code = "import sys; from serve_app.engine import main_check; main_check(sys.argv[1], sys.argv[2])"
+    code = "import sys; from serve_app.vllm_args import main_check; main_check(sys.argv[1], sys.argv[2])"
     arguments = [config.model_dump_json(), json.dumps(asdict(located))]
     environ = {**os.environ, "VLLM_LOGGING_LEVEL": "ERROR"}
     done = subprocess.run(
@@ -112,10 +114,9 @@ def _vllm_file() -> str:
 
 
 def _listener(port: int) -> str:
-    try:
+    with suppress(psutil.Error):
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr[1] == port and connection.pid:
+            address: Any = connection.laddr
+            if connection.status == psutil.CONN_LISTEN and address.port == port and connection.pid:
                 return f" (by {psutil.Process(connection.pid).name()}, pid {connection.pid})"
-    except psutil.Error:
-        pass
     return ""

@@ -34,26 +34,32 @@ class Message(_Strict):
 
 
 class GenerateRequest(_Strict):
-    """What to generate. Exactly one of ``prompt`` (sent to the model unchanged) and ``messages`` is given.
+    """What to generate. Exactly one of ``prompt`` and ``messages`` is given.
 
     A field left out takes the service's default (``serving.defaults`` in the YAML).
     """
 
-    prompt: str | None = Field(None, min_length=1, description="Text the model continues, special tokens included.")
-    messages: list[Message] | None = Field(None, min_length=1, max_length=MAX_MESSAGES)
+    prompt: str | None = Field(default=None, min_length=1, description="What to answer, or text to continue; see raw.")
+    messages: list[Message] | None = Field(default=None, min_length=1, max_length=MAX_MESSAGES)
     max_tokens: int | None = Field(
-        None,
+        default=None,
         ge=1,
         le=1_000_000,
         validation_alias=AliasChoices("max_tokens", "max_length"),
         description="Most tokens to generate; the prompt does not count.",
     )
-    temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False, description="0 is greedy.")
-    top_p: float | None = Field(None, gt=0, le=1, allow_inf_nan=False)
-    top_k: int | None = Field(None, ge=-1, le=1_000_000, description="-1 or 0: no limit.")
+    temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False, description="0 is greedy.")
+    top_p: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
+    top_k: int | None = Field(default=None, ge=-1, le=1_000_000, description="-1 or 0: no limit.")
     stop: StopString | Annotated[list[StopString], Field(max_length=MAX_STOP_STRINGS)] | None = None
-    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
     stream: bool | None = None
+    raw: bool | None = Field(
+        default=None,
+        description="Whether 'prompt' goes to the model unchanged (true) or as a user's message through the chat "
+        "template (false). By default it is unchanged if it contains the model's own markers, such as "
+        "<start_of_turn>, or the model has no template.",
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> GenerateRequest:
