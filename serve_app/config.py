@@ -131,8 +131,7 @@ class Defaults(Section):
 class ServingConfig(Section):
     """The HTTP side."""
 
-    host: str = Field(default="0.0.0.0", description="Address to listen on. HAProxy binds all interfaces.")
-    port: int = Field(default=8000, ge=1, le=65535)
+    port: int = Field(default=8000, ge=1, le=65535, description="HAProxy listens on it on all interfaces.")
     max_request_s: float = Field(
         default=600, gt=0, le=86_400, description="Longest time one request may take, stream included."
     )

@@ -18,13 +18,12 @@ from ray.serve.config import AutoscalingConfig
 
 from models import store
 from models.errors import ModelError
-from serve_app import http, progress
+from serve_app import haproxy, http, progress
 from serve_app.config import ServiceConfig
 from serve_app.engine import collect
 from serve_app.engine_options import Weights, executor, placement, thread_binding
 from serve_app.environment import ENGINE_ENV, SERVE_ENV
 from serve_app.errors import ConfigError, StartError
-from serve_app.lifetime import haproxy_launcher
 from serve_app.load import load
 from serve_app.schema import Event, GenerateRequest, GenerateResponse
 from serve_app.vllm_args import one_line
@@ -85,10 +84,6 @@ class LLM:
         async with contextlib.aclosing(self.engine.stream(request, _request_id())) as events:
             async for event in events:
                 yield event
-
-    async def unfinished(self) -> int:
-        """Requests in this replica's engine, waiting or running."""
-        return self.engine.unfinished()
 
     async def check_health(self) -> None:
         """Serve replaces the replica when this raises three times in a row."""
@@ -152,10 +147,8 @@ def set_environment() -> None:
     if ray.is_initialized():
         return
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # three times the start-up time, see local.py
-    for key, value in {**SERVE_ENV, **ENGINE_ENV}.items():
+    for key, value in {**SERVE_ENV, **ENGINE_ENV, **haproxy.launcher()}.items():
         os.environ.setdefault(key, value)
-    if launcher := haproxy_launcher():
-        os.environ.setdefault("RAY_SERVE_HAPROXY_BINARY_PATH", launcher)
 
 
 def _workers_placement(config: ServiceConfig) -> Any:

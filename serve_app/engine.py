@@ -18,11 +18,13 @@ class Health:
     Attributes:
         ok: it produced a token within the window, and has not died.
         last_token_age_s: seconds since it last produced one.
+        in_flight: requests in the engine, waiting and running.
         reason: why it is not ok.
     """
 
     ok: bool
     last_token_age_s: float
+    in_flight: int
     reason: str | None = None
 
 

@@ -55,6 +55,7 @@ OPEN_ROUTES = frozenset({"/health"})
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 32 * 1024
 MAX_BODY_READ_S = 15.0
+DISCONNECT_GRACE_S = 0.2
 
 DROPPED_HEADERS = frozenset({
     b"x-request-timeout-seconds",
@@ -123,13 +124,30 @@ class Guard:
                     await body.read_and_check()
             answer.handed_on = True
             async with asyncio.timeout(self.limits.max_request_s):
-                await self.app(scope, body.receive, answer.send)
+                await self._hand_on(scope, body, answer)
             if answer.started and not answer.finished:
                 raise GenerationFailed("The answer ended early.")
         except RequestError as error:
             await answer.fail(error)
         except TimeoutError:
             await answer.fail(self._too_slow(answer))
+
+    async def _hand_on(self, scope: Scope, body: _Body, answer: _Answer) -> None:
+        """Run the app; when this is cancelled, first let the app see a disconnect, then cancel it.
+
+        Serve cancels a request whose client has left. vLLM's routes wait for their handler in a way that does not pass
+        a cancellation on (``with_cancellation``): the handler, and the engine, would go on to the last token. A
+        disconnect they do understand.
+        """
+        task = asyncio.ensure_future(self.app(scope, body.receive, answer.send))
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.done():
+                body.disconnect()
+                await asyncio.wait({task}, timeout=DISCONNECT_GRACE_S)
+                task.cancel()
+            raise
 
     def _too_slow(self, answer: _Answer) -> RequestError:
         if not answer.handed_on:
@@ -169,6 +187,7 @@ class _Body:
         self._receive = receive
         self._limit = limit
         self._body: bytes | None = None
+        self._gone = asyncio.Event()
         declared = next((v for k, v in scope["headers"] if k.lower() == b"content-length"), b"0")
         if declared.isdigit() and int(declared[:18]) > limit:
             raise self._too_large()
@@ -196,7 +215,18 @@ class _Body:
         if self._body is not None:
             body, self._body = self._body, None
             return {"type": "http.request", "body": body, "more_body": False}
-        return await self._receive()
+        receiving = asyncio.ensure_future(self._receive())
+        gone = asyncio.ensure_future(self._gone.wait())
+        try:
+            await asyncio.wait({receiving, gone}, return_when=asyncio.FIRST_COMPLETED)
+            return receiving.result() if receiving.done() else {"type": "http.disconnect"}
+        finally:
+            receiving.cancel()
+            gone.cancel()
+
+    def disconnect(self) -> None:
+        """From now on the app is told that the client has left."""
+        self._gone.set()
 
 
 class _Answer:

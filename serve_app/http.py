@@ -98,7 +98,9 @@ def add_routes(app: FastAPI, engine: Engine, config: ServiceConfig) -> None:
         state = engine.health()
         if not state.ok:
             raise EngineUnavailable(f"The engine does not answer: {state.reason}.")
-        return JSONResponse({"status": "ok", "last_token_age_s": round(state.last_token_age_s, 1)})
+        return JSONResponse(
+            {"status": "ok", "last_token_age_s": round(state.last_token_age_s, 1), "in_flight": state.in_flight}
+        )
 
     @app.get("/release", summary="What is running here")
     async def release() -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]

