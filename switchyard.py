@@ -11,6 +11,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # half of the time --help takes
     help="Run an open language model on Ray Serve and vLLM, and change it without an outage.",
 )
 app.command()(cli.serve)

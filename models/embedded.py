@@ -10,6 +10,7 @@ import contextlib
 import io
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,7 +30,12 @@ def make(folder: Path, report: Report) -> None:
     report("converting the embedded model to safetensors (once)")
     # In a process of its own: torch and transformers take a gigabyte that the caller would not get back.
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        pool.submit(_convert, gguf, folder).result()
+        try:
+            pool.submit(_convert, gguf, folder).result()
+        except BrokenProcessPool as error:
+            raise ModelError(
+                "The conversion was ended from outside, probably for want of memory. Try again."
+            ) from error
 
 
 def _convert(gguf: Path, folder: Path) -> None:

@@ -7,6 +7,7 @@ to vLLM's streaming loader), and a Hugging Face id. Downloads use the token in `
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -19,7 +20,8 @@ Report = Callable[[str], None]
 """Told what is being done, in a few words."""
 
 WEIGHT_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.model", "tokenizer*", "*.txt", "*.tiktoken"]
-_HUB_ID_PARTS = 2
+_HUB_ID = re.compile(r"(?=.{3,96}$)\w([\w.-]*\w)?/\w([\w.-]*\w)?", re.ASCII)
+"""As huggingface_hub's validate_repo_id, which takes a second to import."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,16 @@ def check(model: str) -> None:
     Raises:
         ModelError: the folder is not there or is no model, or the name is no Hugging Face id.
     """
-    if model in ("embedded", "tiny") or model.startswith("gs://"):
+    if model in ("embedded", "tiny"):
+        return
+    if model.startswith("gs://"):
+        if not re.match(r"gs://[^/]+/.", model):
+            raise ModelError(f"'{model}' is no place in a bucket: give gs://bucket/path.")
         return
     if _is_path(model):
-        _check_folder(Path(model).expanduser())
+        _check_folder(_path(model))
         return
-    parts = model.split("/")
-    if len(parts) != _HUB_ID_PARTS or not all(parts) or ".." in model:
+    if not _HUB_ID.fullmatch(model) or "--" in model or ".." in model or model.endswith(".git"):
         raise ModelError(
             f"'{model}' is not a model: give 'embedded', a Hugging Face id (owner/name), a folder (beginning with / or "
             "./) or gs://bucket/path."
@@ -89,7 +94,7 @@ def locate(model: str, revision: str | None, *, report: Report, everywhere: bool
     if model.startswith("gs://"):
         return Located(model, load_format="runai_streamer")
     if _is_path(model):
-        return Located(str(Path(model).expanduser().resolve()))
+        return Located(str(_path(model).resolve()))
     folder = _download(model, revision, report)
     if everywhere:
         return Located(model, revision=folder.name, commit=folder.name)
@@ -132,6 +137,13 @@ def _is_path(model: str) -> bool:
     return model.startswith(("/", "./", "../", "~"))
 
 
+def _path(model: str) -> Path:
+    try:
+        return Path(model).expanduser()
+    except RuntimeError:
+        raise ModelError(f"There is no user as in {model}. Check model.id in the service file.") from None
+
+
 def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise ModelError(f"There is no folder {folder}. Check model.id in the service file.")
@@ -165,7 +177,7 @@ def _download(model: str, revision: str | None, report: Report) -> Path:
             f"{at} is not on this machine and Hugging Face cannot be reached. Check the network, or set model.id to "
             "'embedded' or to a local folder."
         ) from error
-    except (hub.HfHubHTTPError, OSError) as error:
+    except (hub.HfHubHTTPError, hub.HFValidationError, OSError) as error:
         raise ModelError(
             f"Downloading {at} failed: {type(error).__name__}. Run again to go on where it stopped."
         ) from error

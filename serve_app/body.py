@@ -22,14 +22,16 @@ _REFUSED_FIELDS = frozenset({
 })  # fmt: skip
 """vLLM extensions to OpenAI's bodies that run templates, move state or cost without bound. Not OpenAI fields."""
 
-_SUSPECT = re.compile(
-    b"|".join(name.encode() for name in sorted(_REFUSED_FIELDS)) + rb"|chat_template|image_url|audio|video|\\u"
-)
-_JSON_SHAPE = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+_TEXT_PART_TYPES = frozenset({"text", "input_text", "output_text", "refusal"})
+_TEXT_PART_KEYS = frozenset({"type", "text", "refusal", "annotations", "logprobs"})
+_JSON_SHAPE = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
 
 
 def check_body(path: str, body: bytes) -> None:
-    """Refuse a body that is no flat-enough JSON object, or that uses a refused vLLM extension.
+    """Refuse a body that is no plain JSON object, or that uses a refused vLLM extension.
+
+    It is parsed for every request, however innocent it looks: another spelling (escapes, UTF-16) would get past a
+    search through the bytes.
 
     Raises:
         BadRequest: what is wrong with it.
@@ -38,22 +40,54 @@ def check_body(path: str, body: bytes) -> None:
         raise BadRequest("The body is empty; send a JSON object.")
     if _deeper_than(body, MAX_JSON_DEPTH):
         raise BadRequest(f"The body is nested more than {MAX_JSON_DEPTH} deep.")
-    if path == "/generate" or not _SUSPECT.search(body):
-        return
-    try:
-        data: object = json.loads(body)
-    except ValueError:
-        return  # the route says what is wrong with it
-    if not isinstance(data, dict):
-        raise BadRequest("The body must be a JSON object.")
-    fields = cast("Mapping[str, Any]", data)
+    if path == "/generate":
+        return  # its route reads the body with parse_object as well
+    fields = parse_object(body)
     for name in _REFUSED_FIELDS & fields.keys():
         if fields[name] is not None:
             raise BadRequest(f"The field '{name}' is not accepted by this service; leave it out.", param=name)
     if not _plain_values(fields.get("chat_template_kwargs")):
         raise BadRequest("'chat_template_kwargs' takes plain values only.", param="chat_template_kwargs")
-    if _has_media(fields.get("messages")) or _has_media(fields.get("input")):
-        raise BadRequest("Images, audio and video are not accepted by this service; send text.", param="messages")
+    for name in ("messages", "input"):
+        if _has_media(fields.get(name)):
+            raise BadRequest("Images, audio, video and files are not accepted by this service; send text.", param=name)
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """Parse a JSON object strictly: UTF-8, no key twice, no NaN, no half characters.
+
+    Raises:
+        BadRequest: what is wrong with it.
+    """
+    if b"\0" in body:  # json.loads would take bytes with NULs for UTF-16 or UTF-32
+        raise BadRequest("The body is not UTF-8.")
+    try:
+        data: object = json.loads(body.decode("utf-8-sig"), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except UnicodeDecodeError:
+        raise BadRequest("The body is not UTF-8.") from None
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"The body is not valid JSON: {error}.") from None
+    if not isinstance(data, dict):
+        raise BadRequest("The body must be a JSON object.")
+    if b"\\u" in body:
+        try:
+            json.dumps(data, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise BadRequest("The body has half of a surrogate pair, which is no character.") from None
+    return cast("dict[str, Any]", data)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice[:64]!a} is given twice")
+    return found
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
 
 
 def _plain_values(kwargs: object) -> bool:
@@ -64,13 +98,14 @@ def _plain_values(kwargs: object) -> bool:
 
 
 def _has_media(messages: object) -> bool:
-    if not isinstance(messages, list):
-        return False
-    for message in cast("list[object]", messages):
+    for message in cast("list[object]", messages) if isinstance(messages, list) else []:
         content = cast("Mapping[str, object]", message).get("content") if isinstance(message, dict) else None
         for part in cast("list[object]", content) if isinstance(content, list) else []:
-            kind = cast("Mapping[str, object]", part).get("type", "text") if isinstance(part, dict) else "text"
-            if kind not in ("text", "input_text", "output_text", "refusal"):
+            if not isinstance(part, dict):
+                continue
+            keys = cast("Mapping[str, object]", part)
+            # vLLM goes by the keys where the type is missing, and reads other keys beside a text.
+            if keys.get("type") not in _TEXT_PART_TYPES or keys.keys() - _TEXT_PART_KEYS:
                 return True
     return False
 

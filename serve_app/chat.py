@@ -46,9 +46,11 @@ class Session:
             with httpx2.stream("POST", f"{self.url}/generate", json=body, headers=headers, timeout=timeout) as response:
                 if response.status_code != httpx2.codes.OK:
                     raise ChatError(_reason(response))
-                for event in _events(response.iter_lines()):
-                    answer += event["text"]
-                    yield event["text"]
+                for piece in _events(_lines(response.iter_text())):
+                    answer += piece
+                    yield piece
+        except (httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
+            raise ChatError(f"{self.url!r} is no address of a service. It looks like http://localhost:8000.") from error
         except httpx2.ConnectError as error:
             raise ChatError(
                 f"Nothing answers at {self.url}. Start a service with 'make serve', or give --url."
@@ -90,18 +92,31 @@ def loop(session: Session) -> None:
                 print(f"\n{error}")
 
 
-def _events(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
-    """The events of a stream, up to and without ``[DONE]``."""
+def _lines(chunks: Iterator[str]) -> Iterator[str]:
+    """Lines as server-sent events have them: ended by a newline, and not by the other separators Unicode knows."""
+    rest = ""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split("\n")
+        yield from (line.removesuffix("\r") for line in lines)
+    yield rest
+
+
+def _events(lines: Iterator[str]) -> Iterator[str]:
+    """The pieces of text of a stream, up to and without ``[DONE]``."""
     for line in lines:
         if not line.startswith("data: "):
             continue
         data = line.removeprefix("data: ")
         if data == "[DONE]":
             return
-        event = json.loads(data)
-        if "error" in event:
-            raise ChatError(f"The answer broke off: {event['error']['message']}")
-        yield event
+        try:
+            event = json.loads(data)
+            if "error" in event:
+                raise ChatError(f"The answer broke off: {event['error']['message']}")
+            text: str = event["text"]
+        except (ValueError, KeyError, TypeError):
+            raise ChatError("What answers there does not speak this service's protocol. Check --url.") from None
+        yield text
     raise ChatError("The answer broke off before its end. Ask again.")
 
 

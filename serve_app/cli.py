@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
@@ -19,6 +19,9 @@ import yaml
 from serve_app.config import ServiceConfig, json_schema
 from serve_app.errors import SwitchyardError
 from serve_app.load import load
+
+if TYPE_CHECKING:
+    from serve_app.local import Running
 
 config_app = typer.Typer(no_args_is_help=True, help="Look at service files.")
 
@@ -51,7 +54,7 @@ def serve(
 
         with local.running(config, report=steps.begin, dashboard=dashboard) as running:
             steps.end()
-            _welcome(config, running.url, str(running.logs), steps.elapsed())
+            _welcome(config, running, steps.elapsed())
             while True:
                 signal.pause()
     except KeyboardInterrupt:
@@ -157,14 +160,16 @@ class _Steps:
         return time.monotonic() - self._begun
 
 
-def _welcome(config: ServiceConfig, url: str, logs: str, took: float) -> None:
+def _welcome(config: ServiceConfig, running: Running, took: float) -> None:
+    url = running.url
     body = '{"prompt": "Why is the sky blue?", "stream": true}'
     print(
         f"\nServing {config.model.served_name} (release {config.release}) on {url}, after {took:.0f} s.\n\n"
         f"  curl -N {url}/generate -H 'content-type: application/json' -d '{body}'\n\n"
         f"  chat  switchyard chat --url {url}\n"
         f"  API   {url}/docs  (OpenAI clients: base_url {url}/v1)\n"
-        f"  logs  {logs}\n\n"
+        f"  Ray   RAY_ADDRESS={running.ray_address}  (Python handles: examples/classify.py)\n"
+        f"  logs  {running.logs}\n\n"
         "Ctrl-C stops everything.",
         flush=True,
     )

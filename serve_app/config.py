@@ -13,11 +13,10 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
 from serve_app.errors import ConfigError
-from serve_app.yaml_source import explain, load_mapping
+from serve_app.yaml_source import explain, load_mapping, load_value
 
 OVERRIDE_PREFIX = "SWITCHYARD__"
 
@@ -35,7 +34,7 @@ _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
 class Section(BaseModel):
     """A part of the file: unknown keys are refused, values do not change after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class ModelConfig(Section):
@@ -59,7 +58,7 @@ class ModelConfig(Section):
     def _id(cls, value: str) -> str:
         if not value or value != value.strip() or any(c in value for c in "\n\t\0"):
             raise ValueError("must be a model id, a folder or a gs:// address, without spaces around it")
-        if re.match(r"[a-z]+://", value) and not value.startswith("gs://"):
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", value) and not value.startswith("gs://"):
             raise ValueError("an address must begin with gs://; other stores are not supported")
         return value
 
@@ -89,7 +88,9 @@ class EngineConfig(Section):
     """How vLLM runs the model. Anything not named here goes into ``options``, under vLLM's own names."""
 
     accelerator: str = Field(
-        default="cpu", description="'cpu', 'gpu' (any), or a Ray accelerator type: L4, A100, H100, H200."
+        default="cpu",
+        pattern=r"^(cpu|gpu|[A-Z][A-Za-z0-9-]*[0-9][A-Za-z0-9-]*)$",
+        description="'cpu', 'gpu' (any), or a Ray accelerator type: L4, A100, H100, H200.",
     )
     cpus_per_worker: float = Field(
         default=1, ge=0, description="CPUs Ray reserves for each worker (each GPU, or CPU rank)."
@@ -106,7 +107,9 @@ class EngineConfig(Section):
     )
     gpu_memory_utilization: float = Field(default=0.9, gt=0, lt=1)
     kv_cache_gib: float | None = Field(default=None, gt=0, description="Size of the KV cache. CPU default: 0.5.")
-    options: dict[str, Any] = Field(default_factory=dict[str, Any], description="More of vLLM's AsyncEngineArgs.")
+    options: dict[str, JsonValue] = Field(
+        default_factory=dict[str, JsonValue], description="More of vLLM's AsyncEngineArgs."
+    )
 
     @property
     def workers(self) -> int:
@@ -231,17 +234,21 @@ def parse_config(text: str, *, source: str, environ: Mapping[str, str]) -> Servi
         ConfigError: with the line, the key, and what would do instead.
     """
     data, lines = load_mapping(text, source)
+    overrides = _overrides(environ)
     section = data.get("model")
-    if "MODEL_ID" in environ and isinstance(section, dict):
+    if isinstance(section, dict) and any(path == ["model", "id"] for path, _, _ in overrides):
         # The file's revision and name belong to the file's model.
         model = cast("dict[str, Any]", section)
         data["model"] = {key: value for key, value in model.items() if key not in ("revision", "name")}
-    for path, value, variable in _overrides(environ):
+    for path, value, variable in overrides:
         _set(data, path, value, variable)
+    overridden = {tuple(path): variable for path, _, variable in overrides}
+    # A section with nothing under it is a section left out.
+    data = {key: value for key, value in data.items() if value is not None}
     try:
         return ServiceConfig.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(explain(error, ServiceConfig, source, lines)) from None
+        raise ConfigError(explain(error, ServiceConfig, source, lines, overridden)) from None
 
 
 def json_schema() -> dict[str, Any]:
@@ -257,10 +264,7 @@ def _overrides(environ: Mapping[str, str]) -> list[tuple[list[str], Any, str]]:
     for variable in sorted(environ):
         if variable.startswith(OVERRIDE_PREFIX):
             path = variable.removeprefix(OVERRIDE_PREFIX).lower().split("__")
-            try:
-                found.append((path, yaml.safe_load(environ[variable]), variable))
-            except yaml.YAMLError:
-                raise ConfigError(f"{variable}: the value is not valid YAML.") from None
+            found.append((path, load_value(environ[variable], variable), variable))
     return found
 
 

@@ -45,7 +45,7 @@ ROUTES: dict[str, frozenset[str]] = {
     "/v1/embeddings": frozenset({"POST"}),
     "/health": frozenset({"GET", "HEAD"}),
     "/release": frozenset({"GET", "HEAD"}),
-    "/metrics": frozenset({"GET", "HEAD"}),
+    "/metrics": frozenset({"GET"}),
     "/docs": frozenset({"GET", "HEAD"}),
     "/openapi.json": frozenset({"GET", "HEAD"}),
 }
@@ -75,7 +75,7 @@ class Limits:
 
     Attributes:
         max_body_bytes: size of the body.
-        max_request_s: seconds from the first byte of the request to the last of the answer.
+        max_request_s: seconds from the whole request to the last byte of the answer.
         key_hashes: SHA-256 (hex) of each accepted API key; empty means that no key is asked for.
     """
 
@@ -116,45 +116,38 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         answer = _Answer(send)
+        limit = self.limits.max_request_s
         try:
             self._admit(scope)
             body = _Body(scope, receive, self.limits.max_body_bytes)
             if scope["method"] == "POST":
-                async with asyncio.timeout(MAX_BODY_READ_S):
-                    await body.read_and_check()
-            answer.handed_on = True
-            async with asyncio.timeout(self.limits.max_request_s):
-                await self._hand_on(scope, body, answer)
+                slow = BodyTimeout(f"The body did not arrive within {MAX_BODY_READ_S:g} s.")
+                await _within(MAX_BODY_READ_S, body.read_and_check(), slow)
+            late = DeadlineExceeded(f"The request took longer than the {limit:g} s this service allows.")
+            await _within(limit, self._hand_on(scope, body, answer), late)
             if answer.started and not answer.finished:
                 raise GenerationFailed("The answer ended early.")
         except RequestError as error:
             await answer.fail(error)
-        except TimeoutError:
-            await answer.fail(self._too_slow(answer))
 
     async def _hand_on(self, scope: Scope, body: _Body, answer: _Answer) -> None:
         """Run the app; when this is cancelled, first let the app see a disconnect, then cancel it.
 
         Serve cancels a request whose client has left. vLLM's routes wait for their handler in a way that does not pass
         a cancellation on (``with_cancellation``): the handler, and the engine, would go on to the last token. A
-        disconnect they do understand.
+        disconnect they do understand. What the app still says to it, nobody is to hear.
         """
         task = asyncio.ensure_future(self.app(scope, body.receive, answer.send))
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
             if not task.done():
+                answer.deaf = True
                 body.disconnect()
                 await asyncio.wait({task}, timeout=DISCONNECT_GRACE_S)
                 task.cancel()
+                await asyncio.wait({task}, timeout=DISCONNECT_GRACE_S)
             raise
-
-    def _too_slow(self, answer: _Answer) -> RequestError:
-        if not answer.handed_on:
-            return BodyTimeout(f"The body did not arrive within {MAX_BODY_READ_S:g} s.")
-        return DeadlineExceeded(
-            f"The request took longer than the {self.limits.max_request_s:g} s this service allows."
-        )
 
     def _admit(self, scope: Scope) -> None:
         path, method = str(scope["path"]), str(scope["method"])
@@ -167,7 +160,9 @@ class Guard:
         if path not in ROUTES:
             raise NotFound(f"There is no route {path[:128]!a}. Known: {', '.join(ROUTES)}.")
         if method not in ROUTES[path]:
-            raise MethodNotAllowed(f"{path} takes {' or '.join(sorted(ROUTES[path]))}, not {method[:16]!a}.")
+            allowed = sorted(ROUTES[path])
+            message = f"{path} takes {' or '.join(allowed)}, not {method[:16]!a}."
+            raise MethodNotAllowed(message, headers={"allow": ", ".join(allowed)})
         if method == "POST":
             _check_media_type(known)
         scope["headers"] = [
@@ -177,6 +172,18 @@ class Guard:
             and not name.lower().startswith(b"x-serve-router-")
             and (name.lower() != b"x-request-id" or _REQUEST_ID.fullmatch(value))
         ]
+
+
+async def _within(seconds: float, work: Awaitable[None], error: RequestError) -> None:
+    """Await ``work``; raise ``error`` when it takes longer. A ``TimeoutError`` of its own passes."""
+    deadline = asyncio.timeout(seconds)
+    try:
+        async with deadline:
+            await work
+    except TimeoutError:
+        if deadline.expired():
+            raise error from None
+        raise
 
 
 class _Body:
@@ -234,9 +241,13 @@ class _Answer:
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self.handed_on = self.started = self.finished = self._events = False
+        self.started = self.finished = self._events = False
+        self.deaf = False
+        """Whether the app is no longer listened to."""
 
     async def send(self, message: Message) -> None:
+        if self.deaf:
+            return
         if message["type"] == "http.response.start":
             self.started = True
             headers = list(message.get("headers", ()))
@@ -263,9 +274,9 @@ class _Answer:
                 headers.append((b"connection", b"close"))
             await self._send({"type": "http.response.start", "status": error.status, "headers": headers})
             await self._send({"type": "http.response.body", "body": body})
-            return
-        last = b"data: " + body + b"\n\n" if self._events else b""
-        await self._send({"type": "http.response.body", "body": last, "more_body": False})
+        elif self._events:
+            await self._send({"type": "http.response.body", "body": b"data: " + body + b"\n\n", "more_body": False})
+        # Anything else that has begun is left unfinished: the server cuts the connection, and the client knows.
 
 
 def _check_media_type(headers: Mapping[bytes, bytes]) -> None:

@@ -28,10 +28,21 @@ from serve_app.schema import Delta, Event, Finished, GenerateRequest, parse_gene
 from serve_app.vllm_engine import VllmEngine
 
 DONE = "data: [DONE]\n\n"
+
+
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """A JSON schema with its one definition put where it is referred to: a route's own schema has no place for it."""
+    definitions = schema.pop("$defs")
+    text = json.dumps(schema)
+    for name, definition in definitions.items():
+        text = text.replace(json.dumps({"$ref": f"#/$defs/{name}"}), json.dumps(definition))
+    return json.loads(text)
+
+
 _GENERATE_DOC: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "content": {"application/json": {"schema": GenerateRequest.model_json_schema()}},
+        "content": {"application/json": {"schema": _inlined(GenerateRequest.model_json_schema())}},
     }
 }
 
@@ -88,11 +99,14 @@ def add_routes(app: FastAPI, engine: Engine, config: ServiceConfig) -> None:
         if not streamed:
             return JSONResponse((await _unless_gone(raw, collect(events, request_id))).model_dump())
         # The first event before the status line: a refusal is then a real 4xx or 503, not a broken 200.
-        first = await _unless_gone(raw, anext(events))
+        first = await _unless_gone(raw, anext(events, None))
+        if first is None:
+            raise GenerationFailed("The engine gave no answer.")
         return StreamingResponse(
             sse(first, events), media_type="text/event-stream", headers={"cache-control": "no-cache"}
         )
 
+    @app.head("/health", include_in_schema=False)
     @app.get("/health", response_model=None, summary="Whether the engine answers")
     async def health() -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
         state = engine.health()
@@ -102,6 +116,7 @@ def add_routes(app: FastAPI, engine: Engine, config: ServiceConfig) -> None:
             {"status": "ok", "last_token_age_s": round(state.last_token_age_s, 1), "in_flight": state.in_flight}
         )
 
+    @app.head("/release", include_in_schema=False)
     @app.get("/release", summary="What is running here")
     async def release() -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
         return engine.release()

@@ -27,6 +27,6 @@ def load(path: str | None = None, environ: Mapping[str, str] | None = None) -> S
         raise ConfigError(
             f"There is no service file {file}. Files that come with the project: deploy/*.yaml."
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"The service file {file} cannot be read: {error}.") from None
     return parse_config(text, source=str(file), environ=environ)

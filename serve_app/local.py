@@ -38,9 +38,10 @@ _VLLM_ERROR = re.compile(
 
 @dataclass(frozen=True)
 class Running:
-    """A service that answers: where, and where Ray keeps its logs."""
+    """A service that answers: where, the address of its Ray cluster, and where Ray keeps its logs."""
 
     url: str
+    ray_address: str
     logs: Path
 
 
@@ -74,7 +75,7 @@ def running(config: ServiceConfig, *, report: Report, dashboard: bool = False) -
     try:
         _set_environment(folder)
         report("starting Ray")
-        logs = _start_ray(config, dashboard)
+        ray_address, logs = _start_ray(config, dashboard)
         try:
             _deploy(config, folder / "progress.jsonl", report)
         except StartError as error:
@@ -82,7 +83,7 @@ def running(config: ServiceConfig, *, report: Report, dashboard: bool = False) -
         url = f"http://localhost:{config.serving.port}"
         report("waiting for the first answer")
         _wait_for_health(url)
-        yield Running(url, logs)
+        yield Running(url, ray_address, logs)
     finally:
         _stop()
         shutil.rmtree(folder, ignore_errors=True)
@@ -107,7 +108,7 @@ def _set_environment(folder: Path) -> None:
     os.environ[progress.PROGRESS_VARIABLE] = str(folder / "progress.jsonl")
 
 
-def _start_ray(config: ServiceConfig, dashboard: bool) -> Path:
+def _start_ray(config: ServiceConfig, dashboard: bool) -> tuple[str, Path]:
     import ray
     from ray import serve
 
@@ -128,7 +129,7 @@ def _start_ray(config: ServiceConfig, dashboard: bool) -> Path:
         # Ray installs a handler that ends the process with a stack trace, and nothing would be taken down.
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    return Path(context.address_info["session_dir"]) / "logs"
+    return context.address_info["gcs_address"], Path(context.address_info["session_dir"]) / "logs"
 
 
 def _deploy(config: ServiceConfig, told: Path, report: Report) -> None:

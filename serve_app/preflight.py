@@ -41,7 +41,7 @@ def check_port(config: ServiceConfig) -> None:
         except OSError:
             raise StartError(
                 f"Port {port} is in use{_listener(port)}. Stop what listens there, or choose another: "
-                f"switchyard serve --port {port + 1}."
+                f"switchyard serve --port {port + 1 if port < 65535 else 8000}."
             ) from None
 
 

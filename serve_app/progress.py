@@ -34,7 +34,8 @@ def tell(text: str, *, failed: bool = False) -> None:
 def steps(path: Path) -> list[Step]:
     """All steps told so far."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return []
-    return [Step(**json.loads(line)) for line in lines if line.endswith("}")]
+    whole = text[: text.rfind("\n") + 1]  # the last line may be half written
+    return [Step(**json.loads(line)) for line in whole.splitlines()]

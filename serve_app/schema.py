@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from serve_app.body import parse_object
 from serve_app.errors import BadRequest
 
 FinishReason = Literal["stop", "length"]
@@ -125,21 +126,34 @@ def parse_generate(body: bytes) -> GenerateRequest:
     Raises:
         BadRequest: names the field at fault and what it takes instead.
     """
+    data = parse_object(body)
+    if "max_tokens" in data and "max_length" in data:
+        raise BadRequest("'max_length' is another name of 'max_tokens'; give one of them.", param="max_length")
     try:
-        return GenerateRequest.model_validate_json(body)
+        return GenerateRequest.model_validate(data)
     except ValidationError as error:
-        raise _explain(error) from None
+        raise _explain(error, data) from None
 
 
-def _explain(error: ValidationError) -> BadRequest:
-    first: Any = error.errors(include_url=False, include_context=False)[0]
-    loc = [str(part) for part in first["loc"] if not str(part).startswith(("constrained-", "list[", "function-"))]
-    param = ".".join(loc) or None
-    if first["type"] == "json_invalid":
-        return BadRequest(f"The body is not valid JSON: {first['msg'].removeprefix('Invalid JSON: ')}.")
+def _explain(error: ValidationError, data: dict[str, Any]) -> BadRequest:
+    findings: list[Any] = error.errors(include_url=False, include_context=False)
+    first = findings[0]
+    if first["loc"][:1] == ("stop",) and isinstance(data.get("stop"), list):
+        # pydantic tells each alternative's mistake; the one for a list is what the client wants to know.
+        first = next((finding for finding in findings if "list" in str(finding["loc"])), first)
+    loc = [str(part) for part in first["loc"] if isinstance(part, int) or _is_field(part)]
+    if loc[:1] == ["stop"]:
+        loc = ["stop"]
+    param = ".".join(loc)[:64] or None
     if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(loc[-1][:64], [*GenerateRequest.model_fields, "max_length"], n=1)
-        hint = f" Did you mean '{near[0]}'?" if near else f" Known: {', '.join(GenerateRequest.model_fields)}."
-        return BadRequest(f"Unknown field '{loc[-1][:64]}'.{hint}", param=param[:64] if param else None)
+        fields = GenerateRequest.model_fields if len(loc) == 1 else Message.model_fields
+        near = difflib.get_close_matches(loc[-1][:64], [*fields, "max_length"], n=1)
+        hint = f" Did you mean '{near[0]}'?" if near else f" Known: {', '.join(fields)}."
+        return BadRequest(f"Unknown field '{loc[-1][:64]}'.{hint}", param=param)
     message = first["msg"].removeprefix("Value error, ")
     return BadRequest(f"'{param}': {message}." if param else f"{message[:1].upper()}{message[1:]}.", param=param)
+
+
+def _is_field(part: str) -> bool:
+    """Whether part of a finding's place is a field, rather than pydantic's name of an alternative."""
+    return part != "str" and not part.startswith(("constrained-", "list[", "function-"))

@@ -23,17 +23,7 @@ def load_mapping(text: str, source: str) -> tuple[dict[str, Any], Lines]:
     Raises:
         ConfigError: not YAML, not a mapping, a duplicate key, or an alias.
     """
-    try:
-        if any(isinstance(token, yaml.AliasToken | yaml.AnchorToken) for token in yaml.scan(text)):
-            raise ConfigError(f"{source}: YAML anchors and aliases are not supported; write the value out.")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"{source}:{mark.line + 1}" if mark else source
-        raise ConfigError(f"{where}: not valid YAML: {error.problem or error}.") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{source}: not valid YAML: {error}.") from None
+    data, node = _parse(text, source)
     if data is None:
         return {}, {}
     if not isinstance(node, yaml.MappingNode) or not isinstance(data, dict):
@@ -43,26 +33,68 @@ def load_mapping(text: str, source: str) -> tuple[dict[str, Any], Lines]:
     return data, lines
 
 
-def _walk(node: yaml.MappingNode, path: tuple[str, ...], lines: Lines, source: str) -> None:
+def load_value(text: str, source: str) -> Any:
+    """Parse the YAML of a single value, with the same refusals."""
+    data, node = _parse(text, source)
+    if node is not None:
+        _walk(node, (), {}, source)
+    return data
+
+
+def _parse(text: str, source: str) -> tuple[Any, yaml.Node | None]:
+    try:
+        if any(isinstance(token, yaml.AliasToken | yaml.AnchorToken) for token in yaml.scan(text)):
+            raise ConfigError(f"{source}: YAML anchors and aliases are not supported; write the value out.")
+        return yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{source}:{mark.line + 1}" if mark else source
+        raise ConfigError(f"{where}: not valid YAML: {error.problem or error}.") from None
+    except RecursionError:
+        raise ConfigError(f"{source}: not valid YAML: nested too deep.") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source}: not valid YAML: {error}.") from None
+    except (ValueError, AttributeError):  # from dates that are none
+        raise ConfigError(f"{source}: not valid YAML: a value is not the date or number it looks like.") from None
+
+
+def _walk(node: yaml.Node, path: tuple[str, ...], lines: Lines, source: str) -> None:
+    if isinstance(node, yaml.SequenceNode):
+        for number, item in enumerate(node.value):
+            _walk(item, (*path, str(number)), lines, source)
+    if not isinstance(node, yaml.MappingNode):
+        return
     for key_node, value_node in node.value:
         key = (*path, str(key_node.value))
         line = key_node.start_mark.line + 1
         if key in lines:
             raise ConfigError(f"{source}:{line}: '{'.'.join(key)}' is given twice, first on line {lines[key]}.")
         lines[key] = line
-        if isinstance(value_node, yaml.MappingNode):
-            _walk(value_node, key, lines, source)
+        _walk(value_node, key, lines, source)
 
 
-def explain(error: ValidationError, model: type[BaseModel], source: str, lines: Lines) -> str:
-    """One line a finding: where, which key, what is wrong, what would do."""
-    return "\n".join(_finding(dict(item), model, source, lines) for item in error.errors(include_url=False))
+def explain(
+    error: ValidationError, model: type[BaseModel], source: str, lines: Lines, overridden: dict[tuple[str, ...], str]
+) -> str:
+    """One line a finding: where, which key, what is wrong, what would do.
+
+    Args:
+        error: pydantic's findings.
+        model: what was validated.
+        source: the file's name.
+        lines: the line of each key in the file.
+        overridden: the environment variable that set a key, for those that were.
+    """
+    findings = error.errors(include_url=False)
+    return "\n".join(_finding(dict(item), model, source, lines, overridden) for item in findings)
 
 
-def _finding(item: dict[str, Any], model: type[BaseModel], source: str, lines: Lines) -> str:
+def _finding(
+    item: dict[str, Any], model: type[BaseModel], source: str, lines: Lines, overridden: dict[tuple[str, ...], str]
+) -> str:
     loc = tuple(str(part) for part in item["loc"])
-    line = next((lines[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in lines), None)
-    where = f"{source}:{line}" if line and lines.get(loc) else source
+    variable = next((overridden[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in overridden), None)
+    where = variable or (f"{source}:{lines[loc]}" if loc in lines else source)
     key = ".".join(loc)
     if item["type"] == "extra_forbidden":
         known = _fields_at(model, loc[:-1])

@@ -48,7 +48,7 @@ def test_generate_streams_token_by_token_to_its_end(tiny: Service):
 
 
 def test_aliases_stop_and_seed(tiny: Service):
-    def text(**fields: object) -> dict[str, object]:
+    def text(**fields: object) -> dict[str, Any]:
         return httpx2.post(f"{tiny.url}/generate", json={"prompt": "the time", "raw": True, **fields}).json()
 
     assert text(max_length=3)["usage"]["completion_tokens"] == 3
