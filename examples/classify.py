@@ -77,7 +77,8 @@ def main() -> int:
     parser.add_argument("--in-flight", type=int, default=8, help="requests at a time (default: 8)")
     arguments = parser.parse_args()
     texts = [line.strip() for line in arguments.file.read_text().splitlines() if line.strip()]
-    # RAY_ADDRESS says which cluster, where this machine runs several; inside a Ray job it is set already.
+    # RAY_ADDRESS says which cluster, where this machine runs several (with RAY_AUTH_MODE=token, as clusters of Ray 2.60
+    # want one by default); inside a Ray job both are set already.
     ray.init(os.environ.get("RAY_ADDRESS", "auto"), log_to_driver=False, logging_level=logging.ERROR)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     labels = list(track(classify(texts, arguments.app, arguments.in_flight), "Classifying", total=len(texts)))

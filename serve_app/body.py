@@ -7,13 +7,21 @@ from anywhere or cost without bound are refused here.
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from serve_app.errors import BadRequest
 
 MAX_JSON_DEPTH = 64
+MAX_DIGITS = 64
+MAX_N = 4  # as VLLM_MAX_N_SEQUENCES: for a larger one vLLM says that it is full (503) before it looks at the bound
+MAX_STOP_LENGTH = 256
+MAX_TOOLS = 128  # OpenAI's bound
+MAX_SCHEMA_BYTES = 32 * 1024
+MAX_SCHEMA_COUNT = 10_000
 
 _REFUSED_FIELDS = frozenset({
     "chat_template", "mm_processor_kwargs", "media_io_kwargs", "prompt_embeds",
@@ -22,7 +30,17 @@ _REFUSED_FIELDS = frozenset({
 })  # fmt: skip
 """vLLM extensions to OpenAI's bodies that run templates, move state or cost without bound. Not OpenAI fields."""
 
-_TEXT_PART_TYPES = frozenset({"text", "input_text", "output_text", "refusal"})
+_NUMBERS = frozenset({
+    "max_tokens", "max_completion_tokens", "max_output_tokens", "min_tokens", "n", "seed",
+    "temperature", "top_p", "top_k", "min_p", "top_logprobs",
+    "presence_penalty", "frequency_penalty", "repetition_penalty",
+})  # fmt: skip
+_ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+_SCHEMA_FIELDS = ("response_format", "text", "tools")
+"""Where a JSON schema can be, from which vLLM makes a grammar."""
+_SCHEMA_COUNTS = frozenset({"minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"})
+
+_TEXT_PART_TYPES = frozenset({"text", "input_text", "output_text", "refusal", "reasoning_text"})
 _TEXT_PART_KEYS = frozenset({"type", "text", "refusal", "annotations", "logprobs"})
 _JSON_SHAPE = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
 
@@ -48,9 +66,83 @@ def check_body(path: str, body: bytes) -> None:
             raise BadRequest(f"The field '{name}' is not accepted by this service; leave it out.", param=name)
     if not _plain_values(fields.get("chat_template_kwargs")):
         raise BadRequest("'chat_template_kwargs' takes plain values only.", param="chat_template_kwargs")
-    for name in ("messages", "input"):
+    for name in ("messages", "input", "previous_input_messages"):
         if _has_media(fields.get(name)):
             raise BadRequest("Images, audio, video and files are not accepted by this service; send text.", param=name)
+    _check_values(fields)
+    for name in _SCHEMA_FIELDS:
+        if fields.get(name) is not None:
+            _check_schema(name, fields[name])
+
+
+def _check_values(fields: Mapping[str, Any]) -> None:
+    """Refuse what vLLM would guess at ("10" for a number, a role of its own), or notice too late."""
+    for name in _NUMBERS & fields.keys():
+        value = fields[name]
+        if isinstance(value, bool | str):
+            raise BadRequest(f"'{name}' takes a number.", param=name)
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:  # no message to the engine can hold it
+            raise BadRequest(f"'{name}' is out of range.", param=name)
+    if not isinstance(fields.get("stream"), bool | None):
+        raise BadRequest("'stream' takes true or false.", param="stream")
+    n = fields.get("n")
+    if isinstance(n, int) and n > MAX_N:
+        raise BadRequest(f"'n' can be at most {MAX_N}.", param="n")
+    stop = fields.get("stop")
+    for text in cast("list[object]", stop) if isinstance(stop, list) else [stop]:
+        if isinstance(text, str) and len(text) > MAX_STOP_LENGTH:
+            raise BadRequest(f"A stop string can have at most {MAX_STOP_LENGTH} characters.", param="stop")
+    messages = fields.get("messages")
+    for message in cast("list[object]", messages) if isinstance(messages, list) else []:
+        role = cast("Mapping[str, object]", message).get("role") if isinstance(message, dict) else None
+        # Templates write a role between the model's own markers: one of the client's would be a marker as well.
+        if isinstance(role, str) and role not in _ROLES:
+            raise BadRequest(f"Unknown role {role[:32]!a}. Known: {', '.join(sorted(_ROLES))}.", param="messages")
+
+
+def _check_schema(name: str, value: object) -> None:
+    """Refuse schemas that take the engine long to make a grammar from: it does so to the end, for nobody if need be."""
+    if isinstance(value, list) and len(cast("list[object]", value)) > MAX_TOOLS:
+        raise BadRequest(f"'{name}' can have at most {MAX_TOOLS} items.", param=name)
+    if len(json.dumps(value)) > MAX_SCHEMA_BYTES:
+        raise BadRequest(f"'{name}' can have at most {MAX_SCHEMA_BYTES} bytes.", param=name)
+    for found in _objects(cast("object", value)):
+        for key in _SCHEMA_COUNTS & found.keys():
+            if isinstance(found[key], int | float) and found[key] > MAX_SCHEMA_COUNT:
+                raise BadRequest(f"'{key}' in '{name}' can be at most {MAX_SCHEMA_COUNT}.", param=name)
+        if _is_endless(found):
+            raise BadRequest(f"A '$ref' in '{name}' leads to itself.", param=name)
+
+
+def _objects(value: object) -> Iterator[Mapping[str, Any]]:
+    """Every JSON object in a value, itself included."""
+    if isinstance(value, dict):
+        found = cast("dict[str, Any]", value)
+        yield found
+        value = list(found.values())
+    for item in cast("list[object]", value) if isinstance(value, list) else []:
+        yield from _objects(item)
+
+
+def _is_endless(schema: Mapping[str, Any]) -> bool:
+    """Whether a definition in ``schema`` is nothing but references that come back to it."""
+    refs = {
+        f"#/{key}/{name}": str(_dict(one).get("$ref"))
+        for key in ("$defs", "definitions")
+        for name, one in _dict(schema.get(key)).items()
+    }
+    for at in refs.values():
+        seen: set[str] = set()
+        while at in refs and at not in seen:
+            seen.add(at)
+            at = refs[at]  # noqa: PLW2901 a walk from each
+        if at in seen:
+            return True
+    return False
+
+
+def _dict(value: object) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -62,7 +154,13 @@ def parse_object(body: bytes) -> dict[str, Any]:
     if b"\0" in body:  # json.loads would take bytes with NULs for UTF-16 or UTF-32
         raise BadRequest("The body is not UTF-8.")
     try:
-        data: object = json.loads(body.decode("utf-8-sig"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        data: object = json.loads(
+            body.decode("utf-8-sig"),
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+            parse_int=_whole,
+            parse_float=_real,
+        )
     except UnicodeDecodeError:
         raise BadRequest("The body is not UTF-8.") from None
     except (ValueError, RecursionError) as error:
@@ -80,14 +178,27 @@ def parse_object(body: bytes) -> dict[str, Any]:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        # Not list.count(): a body full of keys would take minutes.
+        twice = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
         raise ValueError(f"the key {twice[:64]!a} is given twice")
     return found
 
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
+
+
+def _whole(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"a number has {len(text)} digits")
+    return int(text)
+
+
+def _real(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:MAX_DIGITS]} is too large a number")
+    return number
 
 
 def _plain_values(kwargs: object) -> bool:
@@ -99,7 +210,8 @@ def _plain_values(kwargs: object) -> bool:
 
 def _has_media(messages: object) -> bool:
     for message in cast("list[object]", messages) if isinstance(messages, list) else []:
-        content = cast("Mapping[str, object]", message).get("content") if isinstance(message, dict) else None
+        fields = _dict(message)
+        content = fields.get("content") or fields.get("output")  # a function's output can have parts as well
         for part in cast("list[object]", content) if isinstance(content, list) else []:
             if not isinstance(part, dict):
                 continue

@@ -168,7 +168,7 @@ def _welcome(config: ServiceConfig, running: Running, took: float) -> None:
         f"  curl -N {url}/generate -H 'content-type: application/json' -d '{body}'\n\n"
         f"  chat  switchyard chat --url {url}\n"
         f"  API   {url}/docs  (OpenAI clients: base_url {url}/v1)\n"
-        f"  Ray   RAY_ADDRESS={running.ray_address}  (Python handles: examples/classify.py)\n"
+        f"  Ray   RAY_AUTH_MODE=token RAY_ADDRESS={running.ray_address}  (Python handles: examples/classify.py)\n"
         f"  logs  {running.logs}\n\n"
         "Ctrl-C stops everything.",
         flush=True,

@@ -22,7 +22,7 @@ from serve_app import haproxy, http, progress
 from serve_app.config import ServiceConfig
 from serve_app.engine import collect
 from serve_app.engine_options import Weights, executor, placement, thread_binding
-from serve_app.environment import ENGINE_ENV, SERVE_ENV
+from serve_app.environment import ENGINE_ENV, LAPTOP_ENV, SERVE_ENV
 from serve_app.errors import ConfigError, StartError
 from serve_app.load import load
 from serve_app.schema import Event, GenerateRequest, GenerateResponse
@@ -147,7 +147,7 @@ def set_environment() -> None:
     if ray.is_initialized():
         return
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # three times the start-up time, see local.py
-    for key, value in {**SERVE_ENV, **ENGINE_ENV, **haproxy.launcher()}.items():
+    for key, value in {**LAPTOP_ENV, **SERVE_ENV, **ENGINE_ENV, **haproxy.launcher()}.items():
         os.environ.setdefault(key, value)
 
 

@@ -69,8 +69,9 @@ def wait_until(condition, timeout_s: float, what: str) -> float:
 
 
 def snapshot() -> set[int]:
-    """Pids of every process of Ray, HAProxy, vLLM or ours that lives now, zombies included."""
-    return {p.pid for p in psutil.process_iter(["cmdline", "name"]) if _is_ours(p)}
+    """Pids of every process of Ray, HAProxy, vLLM or ours, zombies included unless it is init that should reap them."""
+    found = psutil.process_iter(["cmdline", "name", "status", "ppid"])
+    return {p.pid for p in found if _is_ours(p) and (p.info["status"], p.info["ppid"]) != (psutil.STATUS_ZOMBIE, 1)}
 
 
 def describe(pids: set[int]) -> list[str]:
@@ -103,7 +104,7 @@ def serving(
             start_new_session=True,
         )
         try:
-            wait_until(lambda: ready in log.read_text() or process.poll() is not None, 240, f"{arguments} to serve")
+            wait_until(lambda: ready in log.read_text() or process.poll() is not None, 150, f"{arguments} to serve")
             assert process.poll() is None, log.read_text()
             yield Service(f"http://localhost:{port}", process, log)
         finally:

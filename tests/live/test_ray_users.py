@@ -18,7 +18,7 @@ pytestmark = pytest.mark.live
 def test_serve_run_with_the_builder(tmp_path: Path, tiny_file: Path):
     """`serve run` listens on 8000 whatever the file says: the port is Serve's own there."""
     run = ("serve", "run", "serve_app:build", f"config={tiny_file}")
-    with serving(tmp_path, *run, ready="Deployed app 'default' successfully") as service:
+    with serving(tmp_path, *run, ready="is ready at") as service:
         answer = httpx2.post("http://localhost:8000/generate", json={"prompt": "the", "max_tokens": 4}, timeout=60)
         assert answer.json()["usage"]["completion_tokens"] == 4
         assert service.process.poll() is None
@@ -26,7 +26,7 @@ def test_serve_run_with_the_builder(tmp_path: Path, tiny_file: Path):
 
 def test_serve_run_with_the_app_and_a_file_from_the_environment(tmp_path: Path, tiny_file: Path):
     env = {"SWITCHYARD_CONFIG": str(tiny_file)}
-    with serving(tmp_path, "serve", "run", "serve_app:app", ready="Deployed app 'default' successfully", env=env):
+    with serving(tmp_path, "serve", "run", "serve_app:app", ready="is ready at", env=env):
         assert httpx2.get("http://localhost:8000/release", timeout=60).json()["model"] == "tiny"
 
 
