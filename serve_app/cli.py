@@ -40,12 +40,15 @@ def serve(
 
     Example: switchyard serve -f deploy/local.yaml --port 8001
     """
+    from serve_app import lifetime
+
+    lifetime.stay_behind()
     environ = dict(os.environ)
     if port is not None:
         environ["SWITCHYARD__SERVING__PORT"] = str(port)
     if model is not None:
         environ["MODEL_ID"] = model
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in lifetime.END_SIGNALS:
         signal.signal(number, _interrupt)
     steps = _Steps()
     try:
@@ -181,4 +184,9 @@ def _fail(error: Exception) -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    # Once is enough: what follows is the clean-up, and a second Ctrl-C must not break it off half-way.
+    from serve_app import lifetime
+
+    for other in lifetime.END_SIGNALS:
+        signal.signal(other, signal.SIG_IGN)
     raise KeyboardInterrupt

@@ -16,9 +16,11 @@ import os
 import signal
 import sys
 import time
+from types import FrameType
 
 import psutil
 
+END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -39,6 +41,33 @@ def end_with_parent(parent_pid: int) -> None:
 def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent dies, so that :func:`end_descendants` finds them all."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def stay_behind() -> None:
+    """Fork. The child goes on from here; this process passes signals on to it, and cleans up when it has ended.
+
+    So neither end of the pair can be killed without the other noticing: the child is sent SIGTERM when this process
+    dies, and this process ends whatever a dead child leaves. A second signal (an impatient Ctrl-C) ends the child.
+    """
+    adopt_orphans()
+    behind = os.getpid()
+    child = os.fork()
+    if child == 0:
+        if _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM) and os.getppid() != behind:
+            sys.exit(1)
+        return
+    passed_on: list[int] = []
+
+    def pass_on(number: int, _: FrameType | None) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL if passed_on else number)
+        passed_on.append(number)
+
+    for number in END_SIGNALS:
+        signal.signal(number, pass_on)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    end_descendants()
+    sys.exit(code if code >= 0 else 128 - code)
 
 
 def end_descendants(grace_s: float = 5.0) -> list[str]:

@@ -89,7 +89,7 @@ def test_pipeline_parallel_over_two_nodes(tmp_path: Path, two_nodes: str, expect
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
-    seen = json.loads(done.stdout.splitlines()[-1])
+    seen = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
     assert seen["status"] == 200
     assert seen["answer"]["text"] == expected
     assert len(set(seen["worker_nodes"])) == 2, "one stage on each node"
