@@ -1,9 +1,9 @@
 # Switchyard: `make help` lists the targets.
 
-STACK ?= cpu
 VENV  := .venv
 BIN   := $(VENV)/bin
 DONE  := $(VENV)/.done
+STACK ?= $(if $(wildcard $(DONE)/gpu),gpu,cpu)
 PIP    = scripts/uv pip
 CACHE  = $${XDG_CACHE_HOME:-$$HOME/.cache}/switchyard
 

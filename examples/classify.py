@@ -22,6 +22,7 @@ os.environ["RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP"] = "1"
 
 import ray
 from ray import serve
+from rich.console import Console
 from rich.progress import track
 
 from serve_app.schema import GenerateRequest, GenerateResponse
@@ -81,7 +82,8 @@ def main() -> int:
     # want one by default); inside a Ray job both are set already.
     ray.init(os.environ.get("RAY_ADDRESS", "auto"), log_to_driver=False, logging_level=logging.ERROR)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    labels = list(track(classify(texts, arguments.app, arguments.in_flight), "Classifying", total=len(texts)))
+    answers = classify(texts, arguments.app, arguments.in_flight)
+    labels = list(track(answers, "Classifying", total=len(texts), console=Console(stderr=True)))
     for name, text in zip(labels, texts, strict=True):
         print(f"{name}\t{text}")
     return int(any(name.startswith("failed") for name in labels))

@@ -1,6 +1,6 @@
 """Turn the name of a model into something vLLM can load, fetching or making it where needed.
 
-Four kinds of names: ``embedded`` and ``tiny`` (made here, once, into the cache folder), a local folder, ``gs://`` (left
+Five kinds of names: ``embedded`` and ``tiny`` (made here, once, into the cache folder), a local folder, ``gs://`` (left
 to vLLM's streaming loader), and a Hugging Face id. Downloads use the token in ``HF_TOKEN``; it is never printed.
 """
 

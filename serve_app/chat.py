@@ -43,7 +43,9 @@ class Session:
         answer = ""
         try:
             timeout = httpx2.Timeout(10, read=300)
-            with httpx2.stream("POST", f"{self.url}/generate", json=body, headers=headers, timeout=timeout) as response:
+            with httpx2.stream(
+                "POST", f"{self.url.rstrip('/')}/generate", json=body, headers=headers, timeout=timeout
+            ) as response:
                 if response.status_code != httpx2.codes.OK:
                     raise ChatError(_reason(response))
                 for piece in _events(_lines(response.iter_text())):

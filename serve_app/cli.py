@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
+from rich.markup import escape
 
 from serve_app.config import ServiceConfig, json_schema
 from serve_app.errors import SwitchyardError
@@ -47,6 +48,7 @@ def serve(
     if port is not None:
         environ["SWITCHYARD__SERVING__PORT"] = str(port)
     if model is not None:
+        environ.pop("SWITCHYARD__MODEL__ID", None)
         environ["MODEL_ID"] = model
     for number in lifetime.END_SIGNALS:
         signal.signal(number, _interrupt)
@@ -141,10 +143,10 @@ class _Steps:
         self.end()
         self._text, self._since = text, time.monotonic()
         if self._console.is_terminal:
-            self._status = self._console.status(f"{text} ...")
+            self._status = self._console.status(f"{escape(text)} ...")
             self._status.start()
         else:
-            self._console.print(f"  .. {text}", soft_wrap=True)
+            self._console.print(f"  .. {escape(text)}", soft_wrap=True)
 
     def end(self, *, failed: bool = False, interrupted: bool = False) -> None:
         """Close the current step, if there is one."""
@@ -155,7 +157,7 @@ class _Steps:
             self._status = None
         mark = "[red]failed[/]" if failed else "[yellow]stopped[/]" if interrupted else "[green]ok[/]"
         took = time.monotonic() - self._since
-        self._console.print(f"  {mark} {self._text} [dim]{took:.1f} s[/]", soft_wrap=True)
+        self._console.print(f"  {mark} {escape(self._text)} [dim]{took:.1f} s[/]", soft_wrap=True)
         self._text = None
 
     def elapsed(self) -> float:
@@ -165,13 +167,14 @@ class _Steps:
 
 def _welcome(config: ServiceConfig, running: Running, took: float) -> None:
     url = running.url
+    auth = os.environ.get("RAY_AUTH_MODE", "disabled")  # Ray has set it by now
     body = '{"prompt": "Why is the sky blue?", "stream": true}'
     print(
         f"\nServing {config.model.served_name} (release {config.release}) on {url}, after {took:.0f} s.\n\n"
         f"  curl -N {url}/generate -H 'content-type: application/json' -d '{body}'\n\n"
-        f"  chat  switchyard chat --url {url}\n"
+        f'  chat  make chat ARGS="--url {url}"\n'
         f"  API   {url}/docs  (OpenAI clients: base_url {url}/v1)\n"
-        f"  Ray   RAY_AUTH_MODE=token RAY_ADDRESS={running.ray_address}  (Python handles: examples/classify.py)\n"
+        f"  Ray   RAY_AUTH_MODE={auth} RAY_ADDRESS={running.ray_address}  (Python handles: examples/classify.py)\n"
         f"  logs  {running.logs}\n\n"
         "Ctrl-C stops everything.",
         flush=True,

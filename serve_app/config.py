@@ -99,7 +99,7 @@ class EngineConfig(Section):
         default=1, ge=1, le=64, description="GPUs one layer is split over, within one node."
     )
     pipeline_parallel_size: int = Field(
-        default=1, ge=1, le=64, description="Stages the layers are split into, a node each."
+        default=1, ge=1, le=64, description="Stages the layers are split into, over nodes."
     )
     max_num_seqs: int = Field(default=64, ge=1, le=4096, description="Requests decoded together.")
     max_waiting: int = Field(
@@ -143,7 +143,7 @@ class ServingConfig(Section):
         default=30, ge=2, description="/health fails when the engine has not answered for so long."
     )
     api_keys_file: str | None = Field(
-        default=None, description="File with one 'name:sha256-of-key' a line; none: open."
+        default=None, min_length=1, description="File with one 'name:sha256-of-key' a line; none: open."
     )
     ray_metrics: bool = Field(default=True, description="Also export vLLM's metrics through Ray, as ray_vllm_*.")
     defaults: Defaults = Defaults()
@@ -185,6 +185,8 @@ class ServiceConfig(Section):
         if clash:
             where = ", ".join(f"{key}: use {_ENGINE_OPTIONS_SET_ELSEWHERE[key]}" for key in clash)
             raise ValueError(f"engine.options repeats settings that have a place of their own ({where})")
+        if self.model.quantization == "bitsandbytes" and self.engine.on_cpu:
+            raise ValueError("model.quantization: bitsandbytes (USE_4BIT) needs a GPU; engine.accelerator is cpu")
         limit = self.model.max_model_len
         if limit is not None and self.serving.defaults.max_tokens >= limit:
             raise ValueError(
@@ -195,12 +197,12 @@ class ServiceConfig(Section):
 
     @property
     def release(self) -> str:
-        """Content hash (12 hex digits) of what decides the answers: model, engine and serving, every default included.
+        """Content hash (12 hex digits) of what decides the answers: model, engine and request defaults, written out.
 
-        Two services with the same hash, run from the same image, answer alike. Scaling and names are left out: they
-        may change without a new release.
+        Two services with the same hash, the same pinned revision and the same image answer alike. Ports, limits,
+        scaling and the service's name are left out: they change no answer.
         """
-        part = self.model_dump(mode="json", include={"model", "engine", "serving"})
+        part = self.model_dump(mode="json", include={"model": True, "engine": True, "serving": {"defaults"}})
         text = json.dumps(part, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -219,6 +221,11 @@ _ENGINE_OPTIONS_SET_ELSEWHERE = {
     "max_num_queued_reqs": "engine.max_waiting",
     "gpu_memory_utilization": "engine.gpu_memory_utilization",
     "kv_cache_memory_bytes": "engine.kv_cache_gib",
+    "hf_token": "the environment variable HF_TOKEN",
+    "data_parallel_size": "scaling.min_replicas",
+    "nnodes": "engine.pipeline_parallel_size",
+    "node_rank": "engine.pipeline_parallel_size",
+    "disable_log_stats": "nothing: health and metrics are made of them",
 }
 
 
@@ -236,9 +243,9 @@ def parse_config(text: str, *, source: str, environ: Mapping[str, str]) -> Servi
     data, lines = load_mapping(text, source)
     overrides = _overrides(environ)
     section = data.get("model")
-    if isinstance(section, dict) and any(path == ["model", "id"] for path, _, _ in overrides):
+    model = cast("dict[str, Any]", section) if isinstance(section, dict) else {}
+    if any(path == ["model", "id"] and value != model.get("id") for path, value, _ in overrides):
         # The file's revision and name belong to the file's model.
-        model = cast("dict[str, Any]", section)
         data["model"] = {key: value for key, value in model.items() if key not in ("revision", "name")}
     for path, value, variable in overrides:
         _set(data, path, value, variable)
@@ -263,6 +270,8 @@ def _overrides(environ: Mapping[str, str]) -> list[tuple[list[str], Any, str]]:
             found.append((key.split("."), _alias_value(variable, environ[variable]), variable))
     for variable in sorted(environ):
         if variable.startswith(OVERRIDE_PREFIX):
+            if not environ[variable].strip():
+                raise ConfigError(f"{variable} is set but empty; unset it, or give null for no value.")
             path = variable.removeprefix(OVERRIDE_PREFIX).lower().split("__")
             found.append((path, load_value(environ[variable], variable), variable))
     return found

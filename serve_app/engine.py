@@ -16,14 +16,14 @@ class Health:
     """Whether the engine answers.
 
     Attributes:
-        ok: it produced a token within the window, and has not died.
-        last_token_age_s: seconds since it last produced one.
+        ok: it took a step within the window, and has not died.
+        last_step_age_s: seconds since it last took one.
         in_flight: requests in the engine, waiting and running.
         reason: why it is not ok.
     """
 
     ok: bool
-    last_token_age_s: float
+    last_step_age_s: float
     in_flight: int
     reason: str | None = None
 

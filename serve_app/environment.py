@@ -14,8 +14,6 @@ SERVE_ENV: dict[str, str] = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     # Ray starts workers at nice 15 (`worker_niceness`), which starves the engine beside anything at nice 0.
     "RAY_worker_niceness": "0",
-    # A request is long: let HAProxy wait for the slowest first token instead of its own default.
-    "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "3600",
     # Ray would log to stdout what Serve has in its log files already.
     "RAY_SERVE_LOG_TO_STDERR": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -35,6 +33,4 @@ LAPTOP_ENV: dict[str, str] = {
     # Nothing deregisters replicas from a load balancer here, so a stop need not wait for one.
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
     "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "5",
-    # Ray's own metrics port prober and log deduplication have nobody to talk to on a laptop.
-    "RAY_DEDUP_LOGS": "0",
 }

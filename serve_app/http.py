@@ -72,7 +72,7 @@ def limits_of(config: ServiceConfig) -> Limits:
     """
     serving = config.serving
     keys: frozenset[str] = frozenset()
-    if serving.api_keys_file:
+    if serving.api_keys_file is not None:
         try:
             keys = parse_keys(Path(serving.api_keys_file).read_text().splitlines())
         except (OSError, ValueError) as error:
@@ -113,7 +113,7 @@ def add_routes(app: FastAPI, engine: Engine, config: ServiceConfig) -> None:
         if not state.ok:
             raise EngineUnavailable(f"The engine does not answer: {state.reason}.")
         return JSONResponse(
-            {"status": "ok", "last_token_age_s": round(state.last_token_age_s, 1), "in_flight": state.in_flight}
+            {"status": "ok", "last_step_age_s": round(state.last_step_age_s, 1), "in_flight": state.in_flight}
         )
 
     @app.head("/release", include_in_schema=False)

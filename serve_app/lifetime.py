@@ -47,7 +47,7 @@ def stay_behind() -> None:
     """Fork. The child goes on from here; this process passes signals on to it, and cleans up when it has ended.
 
     So neither end of the pair can be killed without the other noticing: the child is sent SIGTERM when this process
-    dies, and this process ends whatever a dead child leaves. A second signal (an impatient Ctrl-C) ends the child.
+    dies, and this process ends whatever a dead child leaves. Only a third signal breaks a clean-up off.
     """
     adopt_orphans()
     behind = os.getpid()
@@ -60,7 +60,7 @@ def stay_behind() -> None:
 
     def pass_on(number: int, _: FrameType | None) -> None:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL if passed_on else number)
+            os.kill(child, signal.SIGKILL if len(passed_on) > 1 else number)
         passed_on.append(number)
 
     for number in END_SIGNALS:
@@ -71,7 +71,7 @@ def stay_behind() -> None:
 
 
 def end_descendants(grace_s: float = 5.0) -> list[str]:
-    """End every process below this one: SIGTERM, and after ``grace_s`` seconds SIGKILL.
+    """End every process below this one: SIGTERM, after ``grace_s`` seconds SIGKILL, and give up ten seconds later.
 
     Returns:
         Names of the processes that had to be ended.
@@ -80,6 +80,8 @@ def end_descendants(grace_s: float = 5.0) -> list[str]:
     deadline = time.monotonic() + grace_s
     while left := [p for p in psutil.Process().children(recursive=True) if _alive(p)]:
         kill = time.monotonic() > deadline
+        if time.monotonic() > deadline + 10:  # a process in the kernel's hands (a GPU driver, a dead disk)
+            break
         for process in left:
             try:
                 if kill:
@@ -87,7 +89,7 @@ def end_descendants(grace_s: float = 5.0) -> list[str]:
                 elif process.pid not in ended:
                     process.terminate()
                 ended.setdefault(process.pid, process.name())
-            except psutil.NoSuchProcess:
+            except psutil.Error:
                 continue
         psutil.wait_procs(left, timeout=0.2)
     _reap()

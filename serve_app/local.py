@@ -79,7 +79,10 @@ def running(config: ServiceConfig, *, report: Report, dashboard: bool = False) -
         try:
             _deploy(config, folder / "progress.jsonl", report)
         except StartError as error:
-            raise StartError(f"{root_cause(logs) or error}\nFull logs: {logs}") from error
+            raise StartError(f"{root_cause(logs) or error} (logs: {logs})") from error
+        except Exception as error:
+            reason = f"Ray gave up: {type(error).__name__}: {_first_line(str(error))}"
+            raise StartError(f"{root_cause(logs) or reason} (logs: {logs})") from error
         url = f"http://localhost:{config.serving.port}"
         report("waiting for the first answer")
         _wait_for_health(url)

@@ -20,7 +20,7 @@ import psutil
 
 from models.store import Located, cache_folder
 from serve_app.config import ServiceConfig
-from serve_app.engine_options import GIB, Weights, engine_options, kv_cache_bytes
+from serve_app.engine_options import GIB, Weights, engine_options, executor, kv_cache_bytes
 from serve_app.errors import StartError
 
 PROCESSES_GIB = 2.5
@@ -37,11 +37,11 @@ def check_port(config: ServiceConfig) -> None:
         try:
             probe.bind(("0.0.0.0", port))
         except PermissionError:
-            raise StartError(f"Port {port} needs root. Choose one above 1023: switchyard serve --port 8001.") from None
+            raise StartError(f'Port {port} needs root. Choose one above 1023: make serve ARGS="--port 8001".') from None
         except OSError:
             raise StartError(
                 f"Port {port} is in use{_listener(port)}. Stop what listens there, or choose another: "
-                f"switchyard serve --port {port + 1 if port < 65535 else 8000}."
+                f'make serve ARGS="--port {port + 1 if port < 65535 else 8000}".'
             ) from None
 
 
@@ -57,21 +57,39 @@ def check_machine(config: ServiceConfig, weights_bytes: int = 0) -> None:
             f"The service wants {wanted:g} CPUs (engine.cpus_per_worker times workers times replicas), and this "
             f"machine has {cores}. Lower engine.cpus_per_worker, the parallel sizes, or scaling.min_replicas."
         )
+    if config.scaling.min_replicas == 0:
+        raise StartError("scaling.min_replicas is 0, so nothing would be served here. Set it to 1 or more.")
+    if executor(config) == "ray":
+        raise StartError(
+            "engine.pipeline_parallel_size above 1 needs several Ray nodes, and this command starts one. Deploy the "
+            "file on a Ray cluster, or use engine.tensor_parallel_size within one machine."
+        )
     if not engine.on_cpu:
         gpus = len(list(Path("/dev").glob("nvidia[0-9]*")))
-        if gpus < engine.workers:
+        wanted_gpus = engine.workers * config.scaling.min_replicas
+        if gpus < wanted_gpus:
             raise StartError(
-                f"The service wants {engine.workers} {engine.accelerator} GPU(s) and this machine has {gpus}. "
+                f"The service wants {wanted_gpus} {engine.accelerator} GPU(s) and this machine has {gpus}. "
                 "Run it on GKE, or serve on the CPU: engine.accelerator: cpu."
             )
         return
     need = PROCESSES_GIB + (weights_bytes + (kv_cache_bytes(config) or 0)) / GIB
-    have = psutil.virtual_memory().available / GIB
+    have = _free_memory() / GIB
     if need > have:
         raise StartError(
             f"About {need:.1f} GiB of memory is needed and {have:.1f} GiB is free. Close other programs, choose a "
             "smaller model, or lower engine.kv_cache_gib."
         )
+
+
+def _free_memory() -> int:
+    """Bytes that can still be used, by this container if it has a limit (cgroup v2)."""
+    free = psutil.virtual_memory().available
+    group = Path("/sys/fs/cgroup")
+    with suppress(OSError, ValueError):
+        limit = int((group / "memory.max").read_text())
+        free = min(free, limit - int((group / "memory.current").read_text()))
+    return free
 
 
 def weights_size(located: Located) -> int:
@@ -87,15 +105,18 @@ def check_engine(config: ServiceConfig, located: Located) -> None:
         StartError: with vLLM's reason in one line.
     """
     options = engine_options(config, Weights(located.model, located.revision, located.load_format))
-    key = hashlib.sha256(json.dumps([options, sys.version, _vllm_file()], sort_keys=True, default=str).encode())
+    model_config = Path(located.model) / "config.json"
+    changed = model_config.stat().st_mtime_ns if model_config.is_file() else 0
+    inputs = [options, sys.version, _vllm_file(), changed]
+    key = hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode())
     stamp = cache_folder() / "checked" / key.hexdigest()[:32]
     if stamp.exists():
         return
-    code = "import sys; from serve_app.vllm_args import main_check; main_check(sys.argv[1], sys.argv[2])"
-    arguments = [config.model_dump_json(), json.dumps(asdict(located))]
+    code = "import sys; from serve_app.vllm_args import main_check; main_check(*sys.stdin.read().splitlines())"
+    told = f"{config.model_dump_json()}\n{json.dumps(asdict(located))}\n"  # not in argv, which everybody can read
     environ = {**os.environ, "VLLM_LOGGING_LEVEL": "ERROR"}
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environ, check=False
+        [sys.executable, "-c", code], input=told, capture_output=True, text=True, env=environ, check=False
     )
     if done.returncode:
         lines = [line for line in (done.stdout or done.stderr).splitlines() if line.strip()]

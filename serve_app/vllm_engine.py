@@ -25,13 +25,13 @@ logger = logging.getLogger("ray.serve")
 class VllmEngine:
     """A running vLLM engine. Make one with :meth:`start`."""
 
-    def __init__(self, client: Any, args: Namespace, config: ServiceConfig, progress: _Progress, commit: str | None):
+    def __init__(self, client: Any, args: Namespace, config: ServiceConfig, pulse: _Pulse, commit: str | None):
         self.client = client
         self.args = args
         self.config = config
         self.app_state: Any = None
         self.tasks: tuple[Any, ...] = ()
-        self._progress = progress
+        self._pulse = pulse
         self._commit = commit
         self._started = time.time()
         self._canary: asyncio.Task[None] | None = None
@@ -65,8 +65,8 @@ class VllmEngine:
         from vllm.v1.engine.async_llm import AsyncLLM
         from vllm.v1.metrics.loggers import PrometheusStatLogger
 
-        progress = _Progress()
-        loggers: list[Any] = [progress.stat_logger()]
+        pulse = _Pulse()
+        loggers: list[Any] = [pulse.stat_logger()]
         if on_ray and config.serving.ray_metrics:
             from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
 
@@ -80,8 +80,14 @@ class VllmEngine:
             client = AsyncLLM.from_vllm_config(vllm_config, enable_log_requests=False, stat_loggers=loggers)
         except Exception as error:
             raise StartError(f"vLLM could not start {config.model.id}: {one_line(error)}") from error
-        engine = cls(client, frontend_args(args, config), config, progress, commit)
-        await engine._prepare()
+        engine = cls(client, frontend_args(args, config), config, pulse, commit)
+        try:
+            await engine._prepare()
+        except Exception as error:
+            engine.shutdown()
+            raise StartError(
+                f"The engine for {config.model.id} started, but did not answer: {one_line(error)}"
+            ) from error
         return engine
 
     async def _prepare(self) -> None:
@@ -198,16 +204,16 @@ class VllmEngine:
         )
 
     def health(self) -> Health:
-        """Judge by the last token the engine produced, for a client or for the canary."""
-        age = time.monotonic() - self._progress.last_token
+        """Judge by the last step the engine took, for a client or for the canary."""
+        age = time.monotonic() - self._pulse.last_step
         window = self.config.serving.health_window_s
         reason = None
         if self.client.errored:
             reason = "the engine process has died"
         elif "generate" in self.tasks and age > window:
-            reason = f"no token for {age:.0f} s (limit {window:g} s)"
+            reason = f"no step for {age:.0f} s (limit {window:g} s)"
         in_flight = self.client.get_num_unfinished_requests()
-        return Health(ok=reason is None, last_token_age_s=age, in_flight=in_flight, reason=reason)
+        return Health(ok=reason is None, last_step_age_s=age, in_flight=in_flight, reason=reason)
 
     def release(self) -> dict[str, Any]:
         """What runs here, for ``GET /release``. Free of secrets and of paths of the machine."""
@@ -220,6 +226,7 @@ class VllmEngine:
             "revision": self._commit,
             "engine": {**config.model.model_dump(include={"quantization"}), **config.engine.model_dump(mode="json")}
             | {
+                "options": sorted(config.engine.options),  # names: a value could be a path or a secret
                 "dtype": str(self.client.model_config.dtype).removeprefix("torch."),
                 "max_model_len": self.client.model_config.max_model_len,
             },
@@ -236,7 +243,7 @@ class VllmEngine:
         window = self.config.serving.health_window_s
         while True:
             await asyncio.sleep(window / 4)
-            if time.monotonic() - self._progress.last_token < window / 2:
+            if time.monotonic() - self._pulse.last_step < window / 2:
                 continue
             try:
                 await self._one_token(timeout_s=window)
@@ -260,30 +267,31 @@ class VllmEngine:
         self.client.shutdown(timeout=0)
 
 
-class _Progress:
-    """When the engine last produced a token, learned from vLLM once a step rather than once a token."""
+class _Pulse:
+    """When the engine last took a step, learned from vLLM once a step rather than once a token."""
 
     def __init__(self) -> None:
-        self.last_token = time.monotonic()
+        self.last_step = time.monotonic()
 
     def stat_logger(self) -> Callable[..., Any]:
         """A factory in the form vLLM's ``stat_loggers`` wants."""
         from vllm.v1.metrics.loggers import StatLoggerBase
 
-        progress = self
+        pulse = self
 
-        class ProgressLogger(StatLoggerBase):
+        class PulseLogger(StatLoggerBase):
             def __init__(self, vllm_config: Any, engine_index: int = 0) -> None: ...
 
             def record(
                 self, scheduler_stats: Any, iteration_stats: Any, mm_cache_stats: Any = None, engine_idx: int = 0
             ) -> None:
-                if iteration_stats is not None and iteration_stats.num_generation_tokens:
-                    progress.last_token = time.monotonic()
+                # A step without a token is a sign of life too: a long prompt takes many before its first.
+                if scheduler_stats is not None or iteration_stats is not None:
+                    pulse.last_step = time.monotonic()
 
             def log_engine_initialized(self) -> None: ...
 
-        return ProgressLogger
+        return PulseLogger
 
 
 def _given(value: Any, default: Any) -> Any:

@@ -29,7 +29,7 @@ class FakeEngine:
 
     def __init__(self, script: Script | None = None) -> None:
         self.script = [Delta(text="Hi"), Delta(text=" there"), finished()] if script is None else script
-        self.state = Health(ok=True, last_token_age_s=0.25, in_flight=2)
+        self.state = Health(ok=True, last_step_age_s=0.25, in_flight=2)
         self.requests: list[GenerateRequest] = []
         self.ids: list[str] = []
         self.closed: list[str] = []

@@ -208,9 +208,8 @@ def test_settings_that_contradict_each_other(text: str, parts: list[str]) -> Non
     ],
 )
 def test_overrides(variable: str, value: str, key: str, expected: object) -> None:
-    assert at(parse("model: {quantization: fp8}\n" if variable == "USE_4BIT" else "", **{variable: value}), key) == (
-        expected
-    )
+    gpu = "model: {quantization: fp8}\nengine: {accelerator: L4}\n"  # on a CPU 4 bit is refused
+    assert at(parse(gpu if variable == "USE_4BIT" else "", **{variable: value}), key) == expected
 
 
 @pytest.mark.parametrize(
@@ -286,3 +285,21 @@ def test_no_override_raises_anything_but_config_error(variable: str, value: str)
         parse_config("", source="f", environ={variable: value})
     except ConfigError as error:
         assert str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("model: {quantization: bitsandbytes}", "needs a GPU"),
+        ("engine: {options: {hf_token: x}}", "the environment variable HF_TOKEN"),
+        ("engine: {options: {data_parallel_size: 2}}", "scaling.min_replicas"),
+        ("serving: {api_keys_file: ''}", "serving.api_keys_file"),
+    ],
+)
+def test_what_would_go_wrong_later_is_refused(text: str, part: str) -> None:
+    assert part in refusal(text)
+
+
+def test_an_empty_override_is_no_value() -> None:
+    """An unset variable of a pipeline must not open a service that keys were meant to close."""
+    assert "is set but empty" in refusal(SWITCHYARD__SERVING__API_KEYS_FILE="")

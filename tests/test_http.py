@@ -178,8 +178,8 @@ async def test_a_request_id_is_the_clients_or_new() -> None:
 async def test_health() -> None:
     engine = FakeEngine()
     answer = await client(engine).request("GET", "/health")
-    assert (answer.status, json.loads(answer.body)) == (200, {"status": "ok", "last_token_age_s": 0.2, "in_flight": 2})
-    engine.state = Health(ok=False, last_token_age_s=60, in_flight=1, reason="no token for 60 s")
+    assert (answer.status, json.loads(answer.body)) == (200, {"status": "ok", "last_step_age_s": 0.2, "in_flight": 2})
+    engine.state = Health(ok=False, last_step_age_s=60, in_flight=1, reason="no token for 60 s")
     answer = await client(engine).request("GET", "/health")
     assert (answer.status, answer.headers["retry-after"]) == (503, "1")
     assert "no token for 60 s" in answer.error["message"]

@@ -101,7 +101,14 @@ def test_memory_that_is_not_there() -> None:
 
 
 def test_a_service_that_fits() -> None:
-    check_machine(config(engine={"cpus_per_worker": 0, "kv_cache_gib": 0.001}, scaling={"min_replicas": 0}))
+    check_machine(config(engine={"cpus_per_worker": 0, "kv_cache_gib": 0.001}))
+
+
+def test_what_one_node_cannot_be() -> None:
+    assert "nothing would be served" in refusal(config(scaling={"min_replicas": 0}))
+    assert "several Ray nodes" in refusal(config(engine={"pipeline_parallel_size": 2, "cpus_per_worker": 0}))
+    two = config(engine={"accelerator": "L4"}, scaling={"min_replicas": 2, "max_replicas": 2})
+    assert "wants 2 L4 GPU(s)" in refusal(two)
 
 
 def test_weights_size(tmp_path: Path) -> None:

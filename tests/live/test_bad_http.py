@@ -1,4 +1,4 @@
-"""Bad HTTP against a real service: cases 6 to 15, 42 to 44, 46 and 47 of the reference's list, as in test_bad_input.py.
+"""Bad HTTP against a real service: cases 6 to 15, 42 to 44, 46 and 47, as in test_bad_input.py.
 
 What HAProxy refuses itself has no envelope, but is a 4xx with the connection closed. The 401 of 12 and 14 needs a
 service with keys and is in test_guard.py: here there are none, and those inputs open nothing.

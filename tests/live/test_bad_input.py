@@ -1,4 +1,4 @@
-"""Bad bodies against a real service: cases 1 to 41 and 45 of the reference's list, the number first in each id.
+"""Bad bodies against a real service: cases 1 to 41 and 45, the number first in each id.
 
 A refusal is a 4xx in OpenAI's envelope, never a 5xx, and tells nothing of the machine. After each row a good request
 is answered at once. Bad HTTP is in test_bad_http.py.

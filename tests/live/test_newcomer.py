@@ -65,7 +65,7 @@ def test_the_example_job_classifies_through_the_handle(embedded: Service):
     assert done.returncode == 0, done.stderr
     labels = [line.split("\t")[0] for line in done.stdout.splitlines() if "\t" in line]
     assert labels == ["positive", "negative"] * 4
-    assert "Classifying" in done.stdout
+    assert "Classifying" in done.stderr
 
 
 def test_progress_is_told_while_it_starts(embedded: Service):
