@@ -6,10 +6,14 @@ vLLM's own. A request goes client -> HAProxy -> replica; there is no router depl
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -147,7 +151,10 @@ def set_environment() -> None:
     if ray.is_initialized():
         return
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # three times the start-up time, see local.py
-    for key, value in {**LAPTOP_ENV, **SERVE_ENV, **ENGINE_ENV, **haproxy.launcher()}.items():
+    folder = tempfile.mkdtemp(prefix="switchyard-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    environ = {**LAPTOP_ENV, **SERVE_ENV, **ENGINE_ENV, **haproxy.launcher(), **haproxy.own_places(Path(folder))}
+    for key, value in environ.items():
         os.environ.setdefault(key, value)
 
 

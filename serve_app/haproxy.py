@@ -10,12 +10,15 @@ Two things are changed, without touching the configuration Ray writes:
 from __future__ import annotations
 
 import os
+import random
+import socket
 import sys
 from pathlib import Path
 
 from serve_app.lifetime import end_with_parent
 
 NO_SPLICE = "-dS"
+BLOCK = 64
 PATH_VARIABLE = "RAY_SERVE_HAPROXY_BINARY_PATH"
 
 
@@ -36,3 +39,41 @@ def launcher() -> dict[str, str]:
     """The environment variable that makes Ray start HAProxy through this module, if the script is installed."""
     path = Path(sys.executable).with_name("switchyard-haproxy")
     return {PATH_VARIABLE: str(path)} if path.is_file() else {}
+
+
+def own_places(folder: Path) -> dict[str, str]:
+    """Files in ``folder`` and free ports for one run's HAProxy and replicas, instead of Ray's fixed ones.
+
+    Two services on one machine would not even notice that they share a port: replicas listen with SO_REUSEPORT, so the
+    kernel would hand every other connection to the other service's model.
+    """
+    base = _free_block()
+    return {
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(base),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(base + 1),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(base + 2),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(base + 3),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(base + 4),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(base + BLOCK - 1),
+    }
+
+
+def _free_block() -> int:
+    """The first of :data:`BLOCK` ports that are probably free: the first few of them are, below the ephemeral range."""
+    starts = list(range(20_000, 30_000, BLOCK))
+    random.shuffle(starts)
+    return next((start for start in starts if all(_is_free(start + offset) for offset in range(8))), starts[0])
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("0.0.0.0", port))
+        except OSError:
+            return False
+    return True

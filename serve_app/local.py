@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ import httpx2
 
 from models import store
 from models.errors import ModelError
-from serve_app import haproxy, lifetime, preflight, progress
+from serve_app import haproxy, http, lifetime, preflight, progress
 from serve_app.config import ServiceConfig
 from serve_app.environment import ENGINE_ENV, LAPTOP_ENV, SERVE_ENV
 from serve_app.errors import StartError
@@ -60,6 +59,7 @@ def running(config: ServiceConfig, *, report: Report, dashboard: bool = False) -
     report("checking this machine")
     preflight.check_port(config)
     preflight.check_machine(config)
+    http.limits_of(config)  # reads the key file, if there is one
     try:
         store.check(config.model.id)
         report(f"finding the model {config.model.id}")
@@ -93,17 +93,7 @@ def running(config: ServiceConfig, *, report: Report, dashboard: bool = False) -
 
 
 def _set_environment(folder: Path) -> None:
-    environ = {**LAPTOP_ENV, **SERVE_ENV, **ENGINE_ENV, **haproxy.launcher()}
-    # Ray's defaults are fixed paths and ports; two services on one machine would fight over them.
-    environ |= {
-        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
-        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port()),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port()),
-    }
+    environ = {**LAPTOP_ENV, **SERVE_ENV, **ENGINE_ENV, **haproxy.launcher(), **haproxy.own_places(folder)}
     for key, value in environ.items():
         os.environ.setdefault(key, value)
     # Without .pyc files each of vLLM's processes compiles torch and vLLM anew: three times the start-up time.
@@ -195,9 +185,3 @@ def _stop() -> None:
     with suppress(Exception):  # what is left is ended next
         ray.shutdown()
     lifetime.end_descendants()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

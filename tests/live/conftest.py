@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx2
@@ -35,6 +35,7 @@ class Service:
     url: str
     process: subprocess.Popen[str]
     log: Path
+    client: httpx2.Client = field(default_factory=lambda: httpx2.Client(timeout=10))
 
     def metric(self, name: str) -> float:
         """Sum of a vLLM metric over its labels."""
@@ -43,7 +44,7 @@ class Service:
 
     def in_flight(self) -> int:
         """Requests the engine holds, running and waiting."""
-        return httpx2.get(f"{self.url}/health", timeout=10).json()["in_flight"]
+        return self.client.get(f"{self.url}/health").json()["in_flight"]
 
     def vllm(self, name: str) -> psutil.Process:
         """One of vLLM's processes: ``EngineCore`` or ``Worker``."""
@@ -92,7 +93,8 @@ def serving(
     before = snapshot()
     port = free_port()
     log = folder / "serve.log"
-    environ = {**os.environ, "SWITCHYARD__SERVING__PORT": str(port), **(env or {})}
+    # RAY_ADDRESS=local: `serve run` would join a cluster that some `ray start` of this machine has noted down.
+    environ = {**os.environ, "SWITCHYARD__SERVING__PORT": str(port), "RAY_ADDRESS": "local", **(env or {})}
     with log.open("w") as out:
         process = subprocess.Popen(
             [str(BIN / arguments[0]), *(a.replace("$PORT", str(port)) for a in arguments[1:])],

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,6 +58,8 @@ def two_nodes(tmp_path: Path) -> Iterator[str]:
     environ = {**os.environ, **LAPTOP_ENV, **SERVE_ENV, **ENGINE_ENV, "RAY_AUTH_MODE": "disabled"}
     environ.pop("PYTHONDONTWRITEBYTECODE", None)
     common = ["--num-cpus=1", "--num-gpus=1", "--object-store-memory=100000000", "--disable-usage-stats", "--block"]
+    temporary = tempfile.mkdtemp(prefix="sy-", dir="/tmp")  # short: Ray keeps sockets below it
+    common.append(f"--temp-dir={temporary}")
     head = ["--head", f"--port={port}", "--node-ip-address=127.0.0.1", "--include-dashboard=false"]
     other = [f"--address=127.0.0.1:{port}", "--node-ip-address=127.0.0.2"]
     nodes: list[subprocess.Popen[bytes]] = []
@@ -72,6 +76,7 @@ def two_nodes(tmp_path: Path) -> Iterator[str]:
             node.terminate()
             node.wait(60)
         wait_until(lambda: not snapshot() - before, 30, "both nodes to be gone")
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @needs_two_cores

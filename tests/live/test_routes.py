@@ -137,8 +137,9 @@ def test_a_disconnect_frees_the_engine_within_a_second(tiny: Service, path: str,
         if stream:
             response = client.send(request, stream=True)
             lines = response.iter_lines()
-            next(lines)
-            assert tiny.in_flight() == 1
+            first = next(lines)
+            assert response.status_code == 200, first
+            wait_until(lambda: tiny.in_flight() == 1, 2, "the request in the engine")
             response.close()
         else:
             with pytest.raises(httpx2.ReadTimeout):
