@@ -22,13 +22,13 @@ from ray.serve.config import AutoscalingConfig
 
 from models import store
 from models.errors import ModelError
-from serve_app import haproxy, http, progress
+from serve_app import http, progress
 from serve_app.config import ServiceConfig
 from serve_app.engine import collect
 from serve_app.engine_options import Weights, executor, placement, thread_binding
-from serve_app.environment import ENGINE_ENV, LAPTOP_ENV, SERVE_ENV
 from serve_app.errors import ConfigError, StartError
 from serve_app.load import load
+from serve_app.run_environment import set_environment
 from serve_app.schema import Event, GenerateRequest, GenerateResponse
 from serve_app.vllm_args import one_line
 from serve_app.vllm_engine import VllmEngine
@@ -111,7 +111,7 @@ def build(args: dict[str, Any]) -> serve.Application:
     """
     if unknown := sorted(args.keys() - {"config"}):
         raise ConfigError(f"serve_app:build knows the argument 'config' only, not {', '.join(unknown)}.")
-    set_environment()
+    _prepare_ray()
     return bind(load(args.get("config")))
 
 
@@ -143,19 +143,16 @@ def bind(config: ServiceConfig) -> serve.Application:
     return LLM.options(**options).bind(config.model_dump(mode="json"))
 
 
-def set_environment() -> None:
-    """Give the Ray that ``serve run`` is about to start the settings of :mod:`serve_app.environment`.
+def _prepare_ray() -> None:
+    """Give the Ray that ``serve run`` is about to start its settings.
 
     A cluster that runs already has its own; in a pod they come with the pod.
     """
     if ray.is_initialized():
         return
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # three times the start-up time, see local.py
     folder = tempfile.mkdtemp(prefix="switchyard-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    environ = {**LAPTOP_ENV, **SERVE_ENV, **ENGINE_ENV, **haproxy.launcher(), **haproxy.own_places(Path(folder))}
-    for key, value in environ.items():
-        os.environ.setdefault(key, value)
+    set_environment(Path(folder))
 
 
 def _workers_placement(config: ServiceConfig) -> Any:

@@ -23,10 +23,10 @@ import httpx2
 
 from models import store
 from models.errors import ModelError
-from serve_app import haproxy, http, lifetime, preflight, progress
+from serve_app import http, lifetime, preflight, progress
 from serve_app.config import ServiceConfig
-from serve_app.environment import ENGINE_ENV, LAPTOP_ENV, SERVE_ENV
 from serve_app.errors import StartError
+from serve_app.run_environment import set_environment
 
 Report = Callable[[str], None]
 START_TIMEOUT_S = 1800.0
@@ -73,7 +73,8 @@ def running(config: ServiceConfig, *, report: Report, dashboard: bool = False) -
     lifetime.adopt_orphans()
     folder = Path(tempfile.mkdtemp(prefix="switchyard-"))
     try:
-        _set_environment(folder)
+        set_environment(folder)
+        os.environ[progress.PROGRESS_VARIABLE] = str(folder / "progress.jsonl")
         report("starting Ray")
         ray_address, logs = _start_ray(config, dashboard)
         try:
@@ -92,21 +93,12 @@ def running(config: ServiceConfig, *, report: Report, dashboard: bool = False) -
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _set_environment(folder: Path) -> None:
-    environ = {**LAPTOP_ENV, **SERVE_ENV, **ENGINE_ENV, **haproxy.launcher(), **haproxy.own_places(folder)}
-    for key, value in environ.items():
-        os.environ.setdefault(key, value)
-    # Without .pyc files each of vLLM's processes compiles torch and vLLM anew: three times the start-up time.
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    os.environ[progress.PROGRESS_VARIABLE] = str(folder / "progress.jsonl")
-
-
 def _start_ray(config: ServiceConfig, dashboard: bool) -> tuple[str, Path]:
     import ray
     from ray import serve
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    handlers = {number: signal.getsignal(number) for number in lifetime.END_SIGNALS}
     try:
         context: Any = ray.init(
             address="local",

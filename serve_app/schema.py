@@ -11,13 +11,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from serve_app.body import parse_object
+from serve_app.body import MAX_STOP_LENGTH, parse_object
 from serve_app.errors import BadRequest
 
 FinishReason = Literal["stop", "length"]
 
 MAX_STOP_STRINGS = 4  # OpenAI's bound; vLLM's VLLM_MAX_STOP_STRINGS has the same default
-MAX_STOP_LENGTH = 256
 MAX_MESSAGES = 512
 
 StopString = Annotated[str, Field(min_length=1, max_length=MAX_STOP_LENGTH)]

@@ -31,6 +31,17 @@ def start(*arguments: str, **env: str) -> tuple[int, str, float]:
     return done.returncode, done.stderr.strip(), time.monotonic() - begun
 
 
+def refused(tmp_path: Path, yaml: str, message: str) -> float:
+    """Start with this service file and see it refused in one line; the seconds it took."""
+    file = tmp_path / "service.yaml"
+    file.write_text(yaml)
+    code, error, took = start("-f", str(file))
+    assert code == 1
+    assert message in error
+    assert len(error.splitlines()) == 1
+    return took
+
+
 @pytest.mark.parametrize(
     ("yaml", "message"),
     [
@@ -44,13 +55,7 @@ def start(*arguments: str, **env: str) -> tuple[int, str, float]:
     ],
 )
 def test_what_is_wrong_is_said_at_once(tmp_path: Path, yaml: str, message: str):
-    file = tmp_path / "service.yaml"
-    file.write_text(yaml)
-    code, error, took = start("-f", str(file))
-    assert code == 1
-    assert message in error
-    assert len(error.splitlines()) == 1
-    assert took < 8
+    assert refused(tmp_path, yaml, message) < 8
 
 
 @pytest.mark.parametrize(
@@ -64,13 +69,7 @@ def test_what_is_wrong_is_said_at_once(tmp_path: Path, yaml: str, message: str):
 )
 def test_vllm_itself_checks_the_options_before_ray_starts(tmp_path: Path, yaml: str, message: str):
     before = snapshot()
-    file = tmp_path / "service.yaml"
-    file.write_text(yaml)
-    code, error, took = start("-f", str(file))
-    assert code == 1
-    assert message in error
-    assert len(error.splitlines()) == 1
-    assert took < 60
+    assert refused(tmp_path, yaml, message) < 60
     assert not snapshot() - before
 
 
