@@ -13,12 +13,14 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
+import service_file
 from serve_app.errors import ConfigError
-from serve_app.yaml_source import explain, load_mapping, load_value
+from service_file import Override, Section
 
-OVERRIDE_PREFIX = "SWITCHYARD__"
+SECTIONS_OF_OTHERS = ("kubernetes", "cluster")
+"""Sections of a service file that the packages of these names' commands own; a replica has no use for them."""
 
 ENVIRONMENT_ALIASES: dict[str, str] = {
     "MODEL_ID": "model.id",
@@ -29,12 +31,6 @@ ENVIRONMENT_ALIASES: dict[str, str] = {
 }
 
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
-
-
-class Section(BaseModel):
-    """A part of the file: unknown keys are refused, values do not change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class ModelConfig(Section):
@@ -240,22 +236,17 @@ def parse_config(text: str, *, source: str, environ: Mapping[str, str]) -> Servi
     Raises:
         ConfigError: with the line, the key, and what would do instead.
     """
-    data, lines = load_mapping(text, source)
-    overrides = _overrides(environ)
-    section = data.get("model")
-    model = cast("dict[str, Any]", section) if isinstance(section, dict) else {}
-    if any(path == ["model", "id"] and value != model.get("id") for path, value, _ in overrides):
-        # The file's revision and name belong to the file's model.
-        data["model"] = {key: value for key, value in model.items() if key not in ("revision", "name")}
-    for path, value, variable in overrides:
-        _set(data, path, value, variable)
-    overridden = {tuple(path): variable for path, _, variable in overrides}
-    # A section with nothing under it is a section left out.
-    data = {key: value for key, value in data.items() if value is not None}
     try:
-        return ServiceConfig.model_validate(data)
-    except ValidationError as error:
-        raise ConfigError(explain(error, ServiceConfig, source, lines, overridden)) from None
+        overrides = [*_aliases_in(environ), *service_file.overrides_in(environ)]
+        file = service_file.parse(text, source)
+        section = file.data.get("model")
+        model = cast("dict[str, Any]", section) if isinstance(section, dict) else {}
+        if any(override.path == ("model", "id") and override.value != model.get("id") for override in overrides):
+            # The file's revision and name belong to the file's model.
+            file.data["model"] = {key: value for key, value in model.items() if key not in ("revision", "name")}
+        return service_file.override(file, overrides).validate(ServiceConfig, except_for=SECTIONS_OF_OTHERS)
+    except service_file.ServiceFileError as error:
+        raise ConfigError(str(error)) from None
 
 
 def json_schema() -> dict[str, Any]:
@@ -263,18 +254,12 @@ def json_schema() -> dict[str, Any]:
     return ServiceConfig.model_json_schema()
 
 
-def _overrides(environ: Mapping[str, str]) -> list[tuple[list[str], Any, str]]:
-    found: list[tuple[list[str], Any, str]] = []
-    for variable, key in ENVIRONMENT_ALIASES.items():
-        if variable in environ:
-            found.append((key.split("."), _alias_value(variable, environ[variable]), variable))
-    for variable in sorted(environ):
-        if variable.startswith(OVERRIDE_PREFIX):
-            if not environ[variable].strip():
-                raise ConfigError(f"{variable} is set but empty; unset it, or give null for no value.")
-            path = variable.removeprefix(OVERRIDE_PREFIX).lower().split("__")
-            found.append((path, load_value(environ[variable], variable), variable))
-    return found
+def _aliases_in(environ: Mapping[str, str]) -> list[Override]:
+    return [
+        Override(tuple(key.split(".")), _alias_value(variable, environ[variable]), variable)
+        for variable, key in ENVIRONMENT_ALIASES.items()
+        if variable in environ
+    ]
 
 
 def _alias_value(variable: str, raw: str) -> Any:
@@ -291,15 +276,3 @@ def _alias_value(variable: str, raw: str) -> Any:
         return int(raw) if variable == "DEFAULT_MAX_LENGTH" else float(raw)
     except ValueError:
         raise ConfigError(f"{variable}={raw!r}: must be a number.") from None
-
-
-def _set(data: dict[str, Any], path: list[str], value: Any, variable: str) -> None:
-    node = data
-    for key in path[:-1]:
-        below = node.get(key)
-        if below is None:
-            below = node[key] = {}
-        if not isinstance(below, dict):
-            raise ConfigError(f"{variable}: '{key}' is a single value and has no part '{path[-1]}'.")
-        node = cast("dict[str, Any]", below)
-    node[path[-1]] = value

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import service_file
 from serve_app.config import ServiceConfig, parse_config
 from serve_app.errors import ConfigError
 
@@ -22,11 +23,7 @@ def load(path: str | None = None, environ: Mapping[str, str] | None = None) -> S
     environ = os.environ if environ is None else environ
     file = Path(path or environ.get(CONFIG_VARIABLE) or DEFAULT_FILE)
     try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(
-            f"There is no service file {file}. Files that come with the project: deploy/*.yaml."
-        ) from None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"The service file {file} cannot be read: {error}.") from None
+        text = service_file.read(file)
+    except service_file.ServiceFileError as error:
+        raise ConfigError(str(error)) from None
     return parse_config(text, source=str(file), environ=environ)

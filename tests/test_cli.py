@@ -14,8 +14,9 @@ from typer.testing import CliRunner, Result
 
 import switchyard
 from serve_app import __version__
-from serve_app.config import ENVIRONMENT_ALIASES, OVERRIDE_PREFIX, ServiceConfig
+from serve_app.config import ENVIRONMENT_ALIASES, ServiceConfig
 from serve_app.load import CONFIG_VARIABLE, load
+from service_file import OVERRIDE_PREFIX
 
 ROOT = Path(__file__).parent.parent
 SWITCHYARD = Path(sys.executable).with_name("switchyard")

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from serve_app.errors import ConfigError
-from serve_app.yaml_source import load_mapping
+from service_file import ServiceFileError, load_mapping
 
 
 def test_each_key_has_its_line() -> None:
@@ -25,7 +24,7 @@ def test_nothing_is_an_empty_mapping(text: str) -> None:
 
 def test_keys_that_only_look_alike_count_as_one() -> None:
     """Paths are told as text, so ``1`` and ``"1"`` could not be told apart in a message."""
-    with pytest.raises(ConfigError, match="given twice"):
+    with pytest.raises(ServiceFileError, match="given twice"):
         load_mapping("1: a\n'1': b\n", "f.yaml")
 
 
@@ -36,7 +35,7 @@ def test_an_ampersand_or_a_star_in_a_text_is_no_alias() -> None:
 
 @pytest.mark.parametrize("text", ["!!set {a, b}\n", "!!omap [a: 1]\n", "!!binary aGk=\n"])
 def test_other_kinds_of_documents_are_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="must be a mapping"):
+    with pytest.raises(ServiceFileError, match="must be a mapping"):
         load_mapping(text, "f.yaml")
 
 
