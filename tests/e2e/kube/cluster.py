@@ -87,6 +87,11 @@ def left() -> list[str]:
     ]
 
 
+def holder() -> int:
+    """The process whose end is the cluster's."""
+    return int(str(_state()["unshare"]))
+
+
 def kubectl(*arguments: str, stdin: str | None = None) -> str:
     """Run the kubectl that belongs to this cluster, as its administrator."""
     program = build.KUBERNETES.folder() / "kubectl"
