@@ -7,20 +7,21 @@ the next one, from any machine.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from kuberay.api import Api
 from kuberay.config import Service
 from kuberay.diff import Plan, plan
 from kuberay.errors import Conflict, NotFound, Refused
-from kuberay.kinds import NAMESPACE, RAYCLUSTER
+from kuberay.kinds import NAMESPACE, POD, RAYCLUSTER, RAYSERVICE
 from kuberay.manifest import labels, objects, token_secret
 from kuberay.observe import observe
+from kuberay.proxy import TOKEN_KEY
 from kuberay.rayservice import Json
-from kuberay.snapshot import Snapshot
-
-TOKEN_KEY = "auth_token"
+from kuberay.snapshot import SERVICE_LABEL, Snapshot
+from kuberay.stages import Stage, State, is_serving, stages
+from kuberay.wait import WARNINGS, Target, Verdict, wait_for
 
 Report = Callable[[str], None]
 
@@ -40,6 +41,11 @@ class Look:
     wanted: list[Json]
     after: list[Json]
     plan: Plan
+
+    @property
+    def service(self) -> Json:
+        """The RayService, as it would be stored."""
+        return next(item for item in self.after if item["kind"] == "RayService")
 
 
 def look(api: Api, service: Service) -> Look:
@@ -63,13 +69,17 @@ def look(api: Api, service: Service) -> Look:
     return Look(snapshot, wanted, after, plan(snapshot, after))
 
 
-def apply(api: Api, service: Service, found: Look, report: Report) -> None:
-    """Write what :func:`look` planned, in an order that makes every state on the way a working one."""
+def apply(api: Api, service: Service, found: Look, report: Report, *, force: bool = False) -> None:
+    """Write what :func:`look` planned, in an order that makes every state on the way a working one.
+
+    Args:
+        force: take over fields that another manager owns.
+    """
     if service.kubernetes.ray_token_auth:
         _ensure_token(api, service)
     for item in found.wanted:
         report(f"applying {item['kind']}/{item['metadata']['name']}")
-        api.apply(item)
+        api.apply(item, force=force)
     for patch in found.plan.patches:
         report(f"patching RayCluster/{patch.cluster}")
         api.patch(RAYCLUSTER, patch.cluster, service.kubernetes.namespace, list(patch.operations), how="json")
@@ -93,3 +103,32 @@ def _ensure_token(api: Api, service: Service) -> None:
     except Conflict as error:
         if error.reason != "AlreadyExists":
             raise
+
+
+def wait(api: Api, service: Service, release: str, within: float) -> Iterator[tuple[float, list[Stage]]]:
+    """Yields (seconds, stages) at each change until the release serves and nothing else does.
+
+    Raises:
+        Incomplete: it does not within ``within`` seconds; says how far it came and the last warnings.
+    """
+
+    def judge(snapshot: Snapshot) -> Verdict:
+        found = stages(snapshot, release)
+        unfinished = next((stage for stage in found if stage.state is not State.DONE), None)
+        text = f"{unfinished.name}: {unfinished.detail or unfinished.state.value}" if unfinished else "serving"
+        return Verdict(is_serving(found), text)
+
+    for progress in wait_for(
+        api, service.kubernetes.namespace, service.name, targets(service.name), judge, within=within
+    ):
+        yield progress.seconds, stages(progress.snapshot, release)
+
+
+def targets(name: str) -> list[Target]:
+    """What to watch of a service."""
+    return [
+        Target(RAYSERVICE, name=name),
+        Target(RAYCLUSTER, selector=f"{SERVICE_LABEL}={name}"),
+        Target(POD, selector=f"app.kubernetes.io/instance={name}"),
+        WARNINGS,
+    ]
