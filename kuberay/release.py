@@ -46,4 +46,4 @@ def release_of(service: Service) -> Release:
         data["serving"]["api_keys_file"] = API_KEYS_FILE
     image = service.kubernetes.image or ""
     text = json.dumps({"config": data, "image": image, "env": service.kubernetes.env}, sort_keys=True)
-    return Release(hashlib.sha256(text.encode()).hexdigest()[:12], yaml.safe_dump(data, sort_keys=False), image)
+    return Release(hashlib.sha256(text.encode()).hexdigest()[:12], yaml.safe_dump(data, sort_keys=True), image)
