@@ -20,8 +20,17 @@ app = typer.Typer(
 )
 app.command()(cli.serve)
 app.command()(cli.chat)
+app.command()(cli.generate)
 app.add_typer(cli.config_app, name="config")
-app.command()(kuberay.cli.render)
+for command in (
+    kuberay.cli.render,
+    kuberay.cli.diff,
+    kuberay.cli.deploy,
+    kuberay.cli.suspend,
+    kuberay.cli.resume,
+    kuberay.cli.delete,
+):
+    app.command()(command)
 
 
 @cli.config_app.command()

@@ -97,6 +97,39 @@ def chat(
         _fail(error)
 
 
+def generate(
+    prompt: Annotated[str | None, typer.Argument(help="Default: standard input.")] = None,
+    url: Annotated[str, typer.Option(help="Where the service is.")] = "http://localhost:8000",
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens the answer may have.")] = None,
+    temperature: Annotated[float | None, typer.Option(min=0, max=2, help="0 is the likeliest answer.")] = None,
+    output: Annotated[str, typer.Option(help="text as it comes, or json with token counts and release.")] = "text",
+) -> None:
+    """Ask a running service once. The key, if it wants one, is taken from $SWITCHYARD_API_KEY.
+
+    Example: switchyard generate "The capital of France is" --max-tokens 8
+    """
+    from serve_app import client
+
+    if output not in ("text", "json"):
+        raise typer.BadParameter("use text or json.", param_hint="--output")
+    body: dict[str, Any] = {"prompt": prompt if prompt is not None else sys.stdin.read().strip()}
+    optional = {"max_tokens": max_tokens, "temperature": temperature}
+    body |= {key: value for key, value in optional.items() if value is not None}
+    key = os.environ.get("SWITCHYARD_API_KEY")
+    try:
+        if output == "json":
+            print(json.dumps(client.whole(url, body, key), indent=2))
+            return
+        for piece in client.stream(url, body, key):
+            print(piece, end="", flush=True)
+        print()
+    except KeyboardInterrupt:
+        print()
+        raise typer.Exit(130) from None
+    except SwitchyardError as error:
+        _fail(error)
+
+
 @config_app.command()
 def show(
     file: FileOption = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -203,9 +204,9 @@ def test_amounts(cpu: Any, memory: str, expected: tuple[str, str]) -> None:
         ("MODEL_ID", "other/model", lambda s: s.config.model.id == "other/model"),
     ],
 )
-def test_overrides_from_the_environment(variable: str, value: str, expected: Any) -> None:
+def test_overrides_from_the_environment(variable: str, value: str, expected: Callable[[Service], bool]) -> None:
     assert not expected(service())
-    assert expected(service(**{variable: value}))
+    assert expected(service(None, **{variable: value}))
 
 
 def test_a_wrong_override_is_told_by_its_variable() -> None:
