@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,11 +27,10 @@ from kuberay.cli_common import (
     one_of,
     target,
 )
-from kuberay.diff import Effect
 from kuberay.errors import KubeRayError, Refused
-from kuberay.manifest import objects, to_yaml
-from kuberay.outlook import Outlook
-from kuberay.release import release_of
+
+if TYPE_CHECKING:
+    from kuberay.outlook import Outlook
 
 
 def render(
@@ -41,6 +40,8 @@ def render(
 
     Example: switchyard render -f deploy/gke-l4.yaml | kubectl apply --server-side -f -
     """
+    from kuberay.manifest import objects, to_yaml
+
     one_of(output, "yaml", "json")
     try:
         items = objects(checked(file))
@@ -59,6 +60,8 @@ def diff(file: FileOption, context: ContextOption = None, output: OutputOption =
 
     Example: switchyard diff -f deploy/gke-l4.yaml
     """
+    from kuberay.diff import Effect
+
     one_of(output, "text", "json")
     try:
         outlook = _diff(file, context, output)
@@ -184,6 +187,7 @@ def _deploy(file: str, context: str | None, timeout: float, *, wait: bool, force
     from kuberay import deploy as steps
     from kuberay import plan_screen
     from kuberay.api import Api
+    from kuberay.release import release_of
 
     service = checked(file)
     release = release_of(service).id
