@@ -18,11 +18,11 @@ MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install dev serve chat test unit live lint format lock clean
+.PHONY: help install dev serve chat test unit live e2e kube-up kube-down kube-image lint format lock clean
 
 help: ## Show this list
 	@echo "make TARGET [STACK=cpu|gpu] [ARGS=\"...\"]"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
 
 install: $(DONE)/project ## Install the serve stack into .venv (STACK=gpu for NVIDIA GPUs)
 
@@ -38,11 +38,27 @@ test: unit live ## Run the whole test suite, unit tests first
 
 unit: dev ## Run the tests that need neither Ray nor vLLM (ARGS go to pytest)
 	@echo "==> Unit tests"
-	@exec $(BIN)/pytest -m "not live" -q $(ARGS)
+	@exec $(BIN)/pytest -m "not live and not e2e" -q $(ARGS)
 
 live: dev ## Run the tests that start real Ray and vLLM (ARGS go to pytest)
 	@echo "==> Live tests"
 	@exec $(BIN)/pytest -m live -q $(ARGS)
+
+e2e: dev ## Run the tests that need Kubernetes and KubeRay: $$KUBECONFIG's, else a local one (ARGS go to pytest)
+	@test -n "$$KUBECONFIG$$SWITCHYARD_E2E_KUBECONFIG" || scripts/kube-needs.sh
+	@echo "==> End-to-end tests"
+	@exec $(BIN)/pytest -m e2e -q $(ARGS)
+
+kube-up: dev ## Start a real Kubernetes with KubeRay on this machine (Linux, root, Go), see docs/kubernetes-local.md
+	@scripts/kube-needs.sh
+	@echo "==> Local Kubernetes"
+	@exec $(BIN)/python -m tests.e2e.kube up
+
+kube-down: dev ## End it, and check that nothing is left
+	@exec $(BIN)/python -m tests.e2e.kube down
+
+kube-image: dev ## Load the project's code into the running cluster's image again
+	@exec $(BIN)/python -m tests.e2e.kube image
 
 lint: dev ## Check style, types and layering
 	@echo "==> ruff check"

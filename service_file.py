@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.json_schema import models_json_schema
 
 OVERRIDE_PREFIX = "SWITCHYARD__"
 
@@ -134,6 +135,15 @@ def overrides_in(environ: Mapping[str, str]) -> list[Override]:
             path = tuple(variable.removeprefix(OVERRIDE_PREFIX).lower().split("__"))
             found.append(Override(path, load_value(environ[variable], variable), variable))
     return found
+
+
+def json_schema(whole: type[BaseModel], sections: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
+    """JSON schema of a service file, for editors: ``whole``, and what other packages put in ``sections`` of it."""
+    models = [(model, "validation") for model in (whole, *sections.values())]
+    references, schema = models_json_schema(cast("Any", models))
+    top: dict[str, Any] = schema["$defs"].pop(whole.__name__)
+    top["properties"] |= {name: references[(model, "validation")] for name, model in sections.items()}
+    return top | {"$defs": schema["$defs"]}
 
 
 def _set(data: dict[str, Any], override: Override) -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import typer
 
+import kuberay.cli
+import service_file
+from kuberay.config import KubernetesConfig
 from serve_app import __version__, cli
+from serve_app.config import ServiceConfig
 
 app = typer.Typer(
     name="switchyard",
@@ -17,6 +21,18 @@ app = typer.Typer(
 app.command()(cli.serve)
 app.command()(cli.chat)
 app.add_typer(cli.config_app, name="config")
+app.command()(kuberay.cli.render)
+
+
+@cli.config_app.command()
+def schema() -> None:
+    """Print the JSON schema of service files, for editors and for reading.
+
+    Example: switchyard config schema > service.schema.json
+    """
+    import json
+
+    print(json.dumps(service_file.json_schema(ServiceConfig, {"kubernetes": KubernetesConfig}), indent=2))
 
 
 @app.command()

@@ -1,7 +1,7 @@
-"""What was seen of one service at one moment: Kubernetes objects as the API server gave them, Serve's own report, logs.
+"""What was seen of one service at one moment: Kubernetes objects as the API server gave them, Serve's report, logs.
 
-Everything that explains or plans (``status``, ``diff``, ``doctor``) reads a :class:`Snapshot` and nothing else, so that a
-bundle taken on one machine is understood on another, and a test is a file. Pure.
+Everything that explains or plans (``status``, ``diff``, ``doctor``) reads a :class:`Snapshot` and nothing else, so
+that a bundle taken on one machine is understood on another, and a test is a file. Pure.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import typer
 import yaml
 from rich.markup import escape
 
-from serve_app.config import ServiceConfig, json_schema
+from serve_app.config import ServiceConfig
 from serve_app.errors import SwitchyardError
 from serve_app.load import load
 
@@ -116,15 +116,6 @@ def show(
     print(json.dumps(data, indent=2) if output == "json" else yaml.safe_dump(data, sort_keys=False), end="")
     if output == "json":
         print()
-
-
-@config_app.command()
-def schema() -> None:
-    """Print the JSON schema of service files, for editors and for reading.
-
-    Example: switchyard config schema > service.schema.json
-    """
-    print(json.dumps(json_schema(), indent=2))
 
 
 class _Steps:

@@ -130,7 +130,9 @@ class Defaults(Section):
 class ServingConfig(Section):
     """The HTTP side."""
 
-    port: int = Field(default=8000, ge=1, le=65535, description="HAProxy listens on it on all interfaces.")
+    port: int = Field(
+        default=8000, ge=1, le=65535, description="HAProxy listens on it, on all interfaces. In pods it is always 8000."
+    )
     max_request_s: float = Field(
         default=600, gt=0, le=86_400, description="Longest time one request may take, stream included."
     )
@@ -247,11 +249,6 @@ def parse_config(text: str, *, source: str, environ: Mapping[str, str]) -> Servi
         return service_file.override(file, overrides).validate(ServiceConfig, except_for=SECTIONS_OF_OTHERS)
     except service_file.ServiceFileError as error:
         raise ConfigError(str(error)) from None
-
-
-def json_schema() -> dict[str, Any]:
-    """JSON schema of a service file, for editors."""
-    return ServiceConfig.model_json_schema()
 
 
 def _aliases_in(environ: Mapping[str, str]) -> list[Override]:

@@ -29,6 +29,9 @@ ENGINE_ENV: dict[str, str] = {
     "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",
 }
 
+RELEASE_VARIABLE = "SWITCHYARD_RELEASE"
+"""In pods: the release's name, which stands for the image and every setting, in place of the config's own hash."""
+
 LAPTOP_ENV: dict[str, str] = {
     # Nothing deregisters replicas from a load balancer here, so a stop need not wait for one.
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",

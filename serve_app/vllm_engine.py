@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import re
 import time
 import uuid
@@ -15,6 +16,7 @@ from typing import Any
 from serve_app.config import Defaults, ServiceConfig
 from serve_app.engine import Health
 from serve_app.engine_options import Weights
+from serve_app.environment import RELEASE_VARIABLE
 from serve_app.errors import BadRequest, EngineUnavailable, GenerationFailed, StartError
 from serve_app.schema import Delta, Event, Finished, GenerateRequest, Usage
 from serve_app.vllm_args import engine_args, frontend_args, one_line, versions
@@ -33,6 +35,7 @@ class VllmEngine:
         self.tasks: tuple[Any, ...] = ()
         self._pulse = pulse
         self._commit = commit
+        self._release = os.environ.get(RELEASE_VARIABLE) or config.release
         self._started = time.time()
         self._canary: asyncio.Task[None] | None = None
         self._has_template = False
@@ -200,7 +203,7 @@ class VllmEngine:
             finish_reason=reason,  # type: ignore[arg-type]
             usage=usage,
             model=self.config.model.served_name,
-            release=self.config.release,
+            release=self._release,
         )
 
     def health(self) -> Health:
@@ -219,7 +222,7 @@ class VllmEngine:
         """What runs here, for ``GET /release``. Free of secrets and of paths of the machine."""
         config = self.config
         return {
-            "release": config.release,
+            "release": self._release,
             "name": config.name,
             "model": config.model.served_name,
             "model_id": config.model.public_id,

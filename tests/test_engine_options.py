@@ -43,6 +43,7 @@ def engine(**values: Any) -> ServiceConfig:
                 "enforce_eager": True,
             },
         ),
+        ("e2e.yaml", {"served_model_name": ["tiny"], "kv_cache_memory_bytes": GIB // 4, "dtype": "float32"}),
         (
             "gke-l4.yaml",
             {
@@ -75,7 +76,12 @@ def test_deploy_files(file: str, expected: dict[str, Any]) -> None:
 
 
 def test_every_deploy_file_is_tested_here() -> None:
-    assert {file.name for file in DEPLOY.glob("*.yaml")} == {"local.yaml", "gke-l4.yaml", "gke-multi-gpu.yaml"}
+    assert {file.name for file in DEPLOY.glob("*.yaml")} == {
+        "local.yaml",
+        "e2e.yaml",
+        "gke-l4.yaml",
+        "gke-multi-gpu.yaml",
+    }
 
 
 def test_what_is_not_set_is_left_to_vllm() -> None:

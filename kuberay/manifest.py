@@ -1,0 +1,262 @@
+"""A service file as Kubernetes objects. Pure, and the same text in gives the same objects out.
+
+What changes when is decided here:
+
+* ``serveConfigV2`` says nothing of the model. A release's configuration reaches the pods as a ConfigMap named by its
+  content, which the pod templates mount, so a new model is a new RayCluster and never an in-place change, and KubeRay
+  cannot hand one release's configuration to the other's cluster while both run.
+* Scaling is in ``serveConfigV2``, as an override of the deployment's: Serve applies that without restarting a replica.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from kuberay.config import Service
+from kuberay.pods import (
+    SECURITY_CONTEXT,
+    WORKER_PORTS,
+    head_group,
+    labels,
+    longest_request_s,
+    pods_per_replica,
+    worker_groups,
+)
+from kuberay.rayservice import (
+    AuthOptions,
+    AutoscalerOptions,
+    ClusterUpgradeOptions,
+    GcsFaultToleranceOptions,
+    Json,
+    RayClusterSpec,
+    RayService,
+    RayServiceSpec,
+    UpgradeStrategy,
+)
+from kuberay.release import CONFIG_KEY, Release, release_of
+
+RAY_VERSION = "2.60.0"
+APPLICATION = "llm"
+DEPLOYMENT = "LLM"
+RELEASE_ANNOTATION = "switchyard.dev/release"
+DELETION_MARGIN_S = 60
+
+_YAML_HEADER = "# Rendered by `switchyard render`; `switchyard deploy` applies the same objects."
+
+
+def objects(service: Service) -> list[Json]:
+    """Every object of a service, in the order they are to be applied: what others refer to comes first."""
+    release = release_of(service)
+    found = [
+        None if service.kubernetes.service_account else _service_account(service),
+        _config_map(service, release),
+        _network_policy(service) if service.kubernetes.network_policy.enabled else None,
+        *_disruption_budgets(service),
+        *(_pod_monitoring(service) if service.kubernetes.pod_monitoring else ()),
+        ray_service(service, release).to_object(),
+    ]
+    return [item for item in found if item is not None]
+
+
+def to_yaml(items: list[Json]) -> str:
+    """The objects as one YAML stream for ``kubectl apply -f -``."""
+    parts = [yaml.dump(item, Dumper=_Readable, sort_keys=False, width=120) for item in items]
+    return "\n---\n".join([_YAML_HEADER, *parts]).replace("\n\n---", "\n---")
+
+
+def token_secret(service: Service) -> str:
+    """Name of the Secret with Ray's token. `deploy` makes it once, and it stays the same over releases."""
+    return f"{service.name}-ray-token"
+
+
+def ray_service(service: Service, release: Release) -> RayService:
+    """The RayService itself."""
+    config, kubernetes = service
+    upgrade = kubernetes.upgrade
+    options = None
+    if upgrade.strategy == "NewClusterWithIncrementalUpgrade":
+        options = ClusterUpgradeOptions(
+            max_surge_percent=upgrade.max_surge_percent,
+            step_size_percent=upgrade.step_size_percent,
+            interval_seconds=upgrade.interval_s,
+            gateway_class_name=upgrade.gateway_class,
+        )
+    return RayService(
+        metadata={
+            **_metadata(service, service.name),
+            "annotations": {RELEASE_ANNOTATION: release.id},
+        },
+        spec=RayServiceSpec(
+            upgrade_strategy=UpgradeStrategy(type=upgrade.strategy, cluster_upgrade_options=options),
+            ray_cluster_deletion_delay_seconds=deletion_delay_s(service),
+            # The head has no replica, and its proxy is ready before any replica is. With no replica at all
+            # it must answer, or nothing could wake the service.
+            exclude_head_pod_from_serve_svc=config.scaling.min_replicas > 0,
+            serve_config_v2=serve_config(service),
+            ray_cluster_config=_ray_cluster(service, release),
+        ),
+    )
+
+
+def deletion_delay_s(service: Service) -> int:
+    """Seconds an old cluster is kept after a switch: for its streams to end, and for a warm rollback."""
+    return max(longest_request_s(service) + DELETION_MARGIN_S, service.kubernetes.upgrade.keep_old_s)
+
+
+def serve_config(service: Service) -> str:
+    """``serveConfigV2``: the same for every release, but for scaling."""
+    scaling = service.config.scaling
+    deployment: Json = {
+        "name": DEPLOYMENT,
+        "autoscaling_config": {
+            "min_replicas": scaling.min_replicas,
+            "initial_replicas": max(scaling.min_replicas, 1),
+            "max_replicas": scaling.max_replicas,
+            "target_ongoing_requests": scaling.target_ongoing_requests,
+            "upscale_delay_s": scaling.upscale_delay_s,
+            "downscale_delay_s": scaling.downscale_delay_s,
+        },
+    }
+    data: Json = {
+        "proxy_location": "EveryNode",
+        "http_options": {"host": "0.0.0.0", "port": WORKER_PORTS["serve"]},
+        "applications": [
+            {
+                "name": APPLICATION,
+                "route_prefix": "/",
+                "import_path": "serve_app:app",
+                "deployments": [deployment],
+            }
+        ],
+    }
+    return yaml.safe_dump(data, sort_keys=False)
+
+
+def _ray_cluster(service: Service, release: Release) -> RayClusterSpec:
+    kubernetes = service.kubernetes
+    tolerance, fault_tolerance = None, kubernetes.gcs_fault_tolerance
+    if fault_tolerance.backend == "redis":
+        password = fault_tolerance.redis_password
+        reference = {"name": password.name, "key": password.key} if password else None
+        tolerance = GcsFaultToleranceOptions(
+            redis_address=fault_tolerance.redis_address,
+            redis_password={"valueFrom": {"secretKeyRef": reference}} if reference else None,
+        )
+    elif fault_tolerance.backend == "rocksdb":
+        tolerance = GcsFaultToleranceOptions(backend="rocksdb")
+    return RayClusterSpec(
+        ray_version=RAY_VERSION,
+        enable_in_tree_autoscaling=True,
+        autoscaler_options=AutoscalerOptions(
+            version="v2",
+            idle_timeout_seconds=kubernetes.idle_timeout_s,
+            image_pull_policy="IfNotPresent",
+            security_context=SECURITY_CONTEXT,
+            resources={"requests": {"cpu": "200m", "memory": "512Mi"}, "limits": {"memory": "1Gi"}},
+            # After so long without a node the autoscaler tries the next worker group. Ray's default is an hour.
+            env=[{"name": "RAY_AUTOSCALER_RECONCILE_ALLOCATE_STATUS_TIMEOUT_S", "value": "600"}],
+        ),
+        auth_options=AuthOptions(secret_name=token_secret(service)) if kubernetes.ray_token_auth else None,
+        gcs_fault_tolerance_options=tolerance,
+        head_group_spec=head_group(service, release),
+        worker_group_specs=worker_groups(service, release),
+    )
+
+
+def _metadata(service: Service, name: str) -> Json:
+    return {"name": name, "namespace": service.kubernetes.namespace, "labels": labels(service)}
+
+
+def _service_account(service: Service) -> Json:
+    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _metadata(service, service.name)}
+
+
+def _config_map(service: Service, release: Release) -> Json:
+    metadata = _metadata(service, release.config_map(service.name))
+    metadata["labels"]["switchyard.dev/release"] = release.id
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata,
+        "immutable": True,
+        "data": {CONFIG_KEY: release.config},
+    }
+
+
+def _disruption_budgets(service: Service) -> list[Json]:
+    """Budgets in absolute numbers: KubeRay's clusters have no scale subresource, which percentages would need."""
+    low = service.config.scaling.min_replicas * pods_per_replica(service)
+    wanted = {"head": 1, "worker": max(1, low - 1)} if low else {"head": 1}
+    return [
+        {
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": _metadata(service, f"{service.name}-{role}"),
+            "spec": {"minAvailable": least, "selector": {"matchLabels": _selector(service, role)}},
+        }
+        for role, least in wanted.items()
+    ]
+
+
+def _selector(service: Service, role: str | None = None) -> dict[str, str]:
+    selector = {"app.kubernetes.io/instance": service.name, "app.kubernetes.io/name": "switchyard"}
+    return selector | {"switchyard.dev/role": role} if role else selector
+
+
+def _network_policy(service: Service) -> Json:
+    policy = service.kubernetes.network_policy
+
+    def namespaces(*names: str) -> list[Json]:
+        values = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": list(names)}
+        return [{"namespaceSelector": {"matchExpressions": [values]}}]
+
+    def ports(*numbers: int) -> list[Json]:
+        return [{"port": number, "protocol": "TCP"} for number in numbers]
+
+    clients = policy.client_namespaces
+    rules: list[dict[str, Any]] = [
+        {"from": [{"podSelector": {"matchLabels": _selector(service)}}]},
+        # The operator asks the dashboard and the head's proxy; the API server's proxy goes through kube-system.
+        {"from": namespaces(policy.operator_namespace, "kube-system"), "ports": ports(8265, 8000, 52365)},
+        {"from": namespaces(*policy.monitoring_namespaces), "ports": ports(8080, 9101)},
+        {"ports": ports(8000)} | ({} if clients is None else {"from": namespaces(*clients)}),
+    ]
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": _metadata(service, service.name),
+        "spec": {
+            "podSelector": {"matchLabels": _selector(service)},
+            "policyTypes": ["Ingress"],
+            "ingress": rules,
+        },
+    }
+
+
+def _pod_monitoring(service: Service) -> list[Json]:
+    endpoints = [{"port": port, "interval": "15s"} for port in ("metrics", "haproxy")]
+    return [
+        {
+            "apiVersion": "monitoring.googleapis.com/v1",
+            "kind": "PodMonitoring",
+            "metadata": _metadata(service, service.name),
+            "spec": {"selector": {"matchLabels": _selector(service)}, "endpoints": endpoints},
+        }
+    ]
+
+
+class _Readable(yaml.SafeDumper):
+    """Texts of several lines as blocks; repeated values written out, as kubectl's readers expect."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in value else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Readable.add_representer(str, _text)

@@ -1,0 +1,149 @@
+"""KubeRay's own rules for a RayService, applied before anything is sent. Pure.
+
+The operator accepts any object the CustomResourceDefinition allows and complains later, in an event. Each rule here
+names the function of ``ray-operator/controllers/ray/utils/validation.go`` (1.6.1) that it repeats.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from kuberay.rayservice import Json
+from kuberay.snapshot import dig
+
+MAX_NAME = 47
+STRATEGIES = ("NewCluster", "NewClusterWithIncrementalUpgrade", "None")
+_DNS_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+_V2 = "RAY_enable_autoscaler_v2"
+
+
+def violations(service: Json) -> list[str]:
+    """What KubeRay would refuse in a RayService, one sentence each; empty when it would accept it."""
+    cluster = dig(service, "spec", "rayClusterConfig", default={})
+    return [*_metadata(service), *_service(service), *_cluster(cluster), *_autoscaling(cluster), *_auth(cluster)]
+
+
+def _metadata(service: Json) -> Iterator[str]:
+    """ValidateRayServiceMetadata."""
+    name = str(dig(service, "metadata", "name", default=""))
+    if len(name) > MAX_NAME:
+        yield f"metadata.name has {len(name)} characters, at most {MAX_NAME} are allowed"
+    if not _DNS_1035.fullmatch(name):
+        yield f"metadata.name '{name}' must begin with a letter and consist of a-z, 0-9 and '-'"
+    timeout = dig(service, "metadata", "annotations", "ray.io/initializing-timeout")
+    if timeout is not None and not re.fullmatch(r"[1-9][0-9]*|([0-9.]+(h|m|s|ms))+", str(timeout)):
+        yield f"annotation ray.io/initializing-timeout '{timeout}' must be seconds or a Go duration such as 10m"
+
+
+def _service(service: Json) -> Iterator[str]:
+    """ValidateRayServiceSpec, ValidateClusterUpgradeOptions."""
+    spec = service.get("spec", {})
+    if dig(spec, "rayClusterConfig", "headGroupSpec", "headService", "metadata", "name"):
+        yield "headGroupSpec.headService.metadata.name must not be set: every upgrade needs a head service of its own"
+    strategy = dig(spec, "upgradeStrategy", "type")
+    if strategy is not None and strategy not in STRATEGIES:
+        yield f"upgradeStrategy.type '{strategy}' must be one of {', '.join(STRATEGIES)}"
+    if dig(spec, "rayClusterDeletionDelaySeconds", default=0) < 0:
+        yield "rayClusterDeletionDelaySeconds must not be negative"
+    if strategy != "NewClusterWithIncrementalUpgrade":
+        return
+    options = dig(spec, "upgradeStrategy", "clusterUpgradeOptions")
+    if not dig(spec, "rayClusterConfig", "enableInTreeAutoscaling"):
+        yield "an incremental upgrade needs enableInTreeAutoscaling"
+    if options is None:
+        yield "an incremental upgrade needs clusterUpgradeOptions"
+        return
+    surge, step = options.get("maxSurgePercent", 100), options.get("stepSizePercent")
+    if not 0 <= surge <= 100:
+        yield f"maxSurgePercent ({surge}) must be between 0 and 100"
+    if step is None or not 0 <= step <= min(surge, 100):
+        yield f"stepSizePercent ({step}) must be between 0 and maxSurgePercent ({surge})"
+    if (options.get("intervalSeconds") or 0) <= 0:
+        yield "intervalSeconds must be above 0"
+    if not options.get("gatewayClassName"):
+        yield "gatewayClassName is missing"
+
+
+def _cluster(cluster: Json) -> Iterator[str]:
+    """ValidateRayClusterSpec, validateRayGroupResources, validateRayGroupLabels."""
+    head = cluster.get("headGroupSpec", {})
+    groups = cluster.get("workerGroupSpecs", [])
+    autoscaling = bool(cluster.get("enableInTreeAutoscaling"))
+    for name, group in [("head", head), *((group.get("groupName", "?"), group) for group in groups)]:
+        params = group.get("rayStartParams", {})
+        if not dig(group, "template", "spec", "containers", default=[]):
+            yield f"{name}: the pod template has no container"
+        if group.get("resources") and any(params.get(key) for key in ("num-cpus", "num-gpus", "memory", "resources")):
+            yield f"{name}: resources are given twice, in rayStartParams and in resources"
+        if "labels" in params:
+            yield f"{name}: rayStartParams.labels is not supported; use labels"
+    for group in groups:
+        name, low, high = group.get("groupName", "?"), group.get("minReplicas"), group.get("maxReplicas")
+        if not autoscaling and (low is None or high is None):
+            yield f"{name}: minReplicas and maxReplicas are needed without autoscaling"
+        if (low or 0) < 0 or (high or 0) < 0:
+            yield f"{name}: minReplicas and maxReplicas must not be negative"
+        if low is not None and high is not None and low > high:
+            yield f"{name}: minReplicas ({low}) is above maxReplicas ({high})"
+        if autoscaling and group.get("suspend"):
+            yield f"{name}: a worker group cannot be suspended with autoscaling"
+        if (group.get("idleTimeoutSeconds") or 0) < 0:
+            yield f"{name}: idleTimeoutSeconds must not be negative"
+        if group.get("idleTimeoutSeconds") is not None and not _is_v2(cluster):
+            yield f"{name}: idleTimeoutSeconds needs autoscaler v2"
+    names = [group.get("groupName") for group in groups]
+    if len(set(names)) < len(names):
+        yield "worker groups must have names of their own"
+    environ = _env(head)
+    if cluster.get("gcsFaultToleranceOptions"):
+        for variable in ("REDIS_PASSWORD", "RAY_REDIS_ADDRESS"):
+            if variable in environ:
+                yield f"head: {variable} must not be set beside gcsFaultToleranceOptions"
+    elif "RAY_REDIS_ADDRESS" in environ:
+        yield "head: RAY_REDIS_ADDRESS needs gcsFaultToleranceOptions"
+
+
+def _autoscaling(cluster: Json) -> Iterator[str]:
+    """The autoscaler's part of ValidateRayClusterSpec."""
+    environ = _env(cluster.get("headGroupSpec", {}))
+    if not cluster.get("enableInTreeAutoscaling"):
+        if environ.get(_V2) in ("1", "true"):
+            yield f"head: {_V2} is set, but enableInTreeAutoscaling is not"
+        return
+    if dig(cluster, "autoscalerOptions", "version") and _V2 in environ:
+        yield f"head: {_V2} is set beside autoscalerOptions.version"
+    if dig(cluster, "autoscalerOptions", "idleTimeoutSeconds", default=0) < 0:
+        yield "autoscalerOptions.idleTimeoutSeconds must not be negative"
+    if _is_v2(cluster):
+        for group in [cluster.get("headGroupSpec", {}), *cluster.get("workerGroupSpecs", [])]:
+            if dig(group, "template", "spec", "restartPolicy", default="Never") != "Never":
+                yield f"{group.get('groupName', 'head')}: restartPolicy must be Never with autoscaler v2"
+
+
+def _auth(cluster: Json) -> Iterator[str]:
+    """The authentication part of ValidateRayClusterSpec."""
+    options = cluster.get("authOptions")
+    if options is None or options.get("mode", "token") != "token":
+        return
+    if options.get("enableK8sTokenAuth"):
+        yield "authOptions.enableK8sTokenAuth is not supported for a RayService"
+    version = cluster.get("rayVersion")
+    if not version:
+        yield "authOptions.mode token needs rayVersion"
+    elif _number(version) < (2, 52):
+        yield f"authOptions.mode token needs Ray 2.52, rayVersion is {version}"
+
+
+def _is_v2(cluster: Json) -> bool:
+    return dig(cluster, "autoscalerOptions", "version") == "v2"
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+
+
+def _env(group: Json) -> dict[str, Any]:
+    found = dig(group, "template", "spec", "containers", 0, "env", default=[])
+    return {item["name"]: item.get("value") for item in found}
