@@ -77,10 +77,10 @@ def _joined(hits: Iterable[Hit]) -> list[list[Hit]]:
     kept: list[list[Hit]] = []
     for group in ordered:
         explained = next((one for one in kept if _explains(one[0], group[0])), None)
-        if explained is None:
-            kept.append(group)
-        else:
+        if explained is not None:
             explained += group
+        elif not all(hit.supporting for hit in group):
+            kept.append(group)
     return kept
 
 

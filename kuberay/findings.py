@@ -69,6 +69,7 @@ class Hit:
         subject: the object at fault, e.g. a pod; hits of the same cause on many are joined.
         values: what the cause's texts need.
         unseen: what would have told more, and could not be read.
+        supporting: ordinary by itself at this moment; evidence of what explains it, but never a finding of its own.
     """
 
     cause: str
@@ -78,6 +79,7 @@ class Hit:
     evidence: tuple[Evidence, ...] = ()
     unseen: tuple[str, ...] = ()
     severity: Severity | None = None
+    supporting: bool = False
 
 
 @dataclass(frozen=True)

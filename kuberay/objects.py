@@ -12,6 +12,8 @@ from typing import Any, cast
 
 from kuberay.snapshot import CLUSTER_LABEL, GROUP_LABEL, NODE_TYPE_LABEL, Object, dig
 
+_NOTHING: Mapping[str, Any] = {}
+
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -69,7 +71,8 @@ def created(item: Any) -> datetime:
 
 def condition_of(item: Any, kind: str) -> Mapping[str, Any]:
     """The status condition of that type, or an empty mapping."""
-    return next((one for one in items(item, "status", "conditions") if one.get("type") == kind), {})
+    found = (one for one in items(item, "status", "conditions") if one.get("type") == kind)
+    return next(found, _NOTHING)
 
 
 @dataclass(frozen=True)
@@ -193,7 +196,7 @@ def _gpus(container: Mapping[str, Any]) -> int:
 def _container(item: Mapping[str, Any], *, init: bool) -> Container:
     states = mapping(item, "state")
     state = next((one for one in ("waiting", "terminated", "running") if isinstance(states.get(one), Mapping)), "")
-    now = mapping(states, state) if state else {}
+    now = mapping(states, state) if state else _NOTHING
     last = mapping(item, "lastState", "terminated")
     return Container(
         name=text(item, "name"),

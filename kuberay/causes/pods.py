@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 
-from kuberay.facts import Cluster, Facts, shown
+from kuberay.facts import GATE, Cluster, Facts, shown
 from kuberay.findings import Evidence, Hit
 from kuberay.objects import Container, Pod, condition_of, items, label, text
 
@@ -131,8 +131,10 @@ def failing(facts: Facts, cluster: Cluster) -> Iterator[Hit]:
                 yield Hit(cause, cluster.name, pod.name, {**values, "code": str(code)}, (*told, *evidence), unseen)
         probes = [one for one in facts.events("Pod", pod.name, "Unhealthy") if "Readiness" in one.note]
         if probes and pod.phase == "Running" and not pod.ready and facts.age(pod.created) > PATIENCE:
-            yield Hit("readiness-failing", cluster.name, pod.name, {"pod": pod.name},
-                      (Evidence(probes[-1].source, shown(probes[-1].note)),))  # fmt: skip
+            # Until the model is loaded this is how it should be.
+            loading = not pod.head and not any(app.name != GATE and app.healthy for app in cluster.apps)
+            told = (Evidence(probes[-1].source, shown(probes[-1].note)),)
+            yield Hit("readiness-failing", cluster.name, pod.name, {"pod": pod.name}, told, supporting=loading)
 
 
 def nodes(facts: Facts, cluster: Cluster) -> Iterator[Hit]:

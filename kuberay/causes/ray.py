@@ -11,6 +11,9 @@ from kuberay.facts import GATE, Cluster, Facts, shown
 from kuberay.findings import Evidence, Hit
 from kuberay.objects import items, number, text
 
+PLACING = timedelta(minutes=5)
+"""A replica waits so long for a worker pod that the autoscaler has just asked for."""
+
 HEAD_WAIT = timedelta(minutes=3)
 """A worker waits for the head's GCS as long as the head's image is pulled and Ray starts."""
 
@@ -95,7 +98,8 @@ def replicas(facts: Facts, cluster: Cluster) -> Iterator[Hit]:
             values = {"app": f"{app.name}/{deployment.name}"}
             if unplaced:
                 values |= {"required": shown(unplaced[1], 120), "available": shown(unplaced[2], 120)}
-                yield Hit("replica-unplaced", cluster.name, values=values, evidence=evidence)
+                early = facts.age(cluster.created) < PLACING or any(pod.pending for pod in cluster.pods)
+                yield Hit("replica-unplaced", cluster.name, values=values, evidence=evidence, supporting=early)
                 yield from _full_group(cluster, values, evidence)
             # the same file: record_replica_startup_failure, _replica_startup_failing
             elif re.search(r"failed to start|Exception when allocating", deployment.message):

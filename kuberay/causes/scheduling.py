@@ -52,7 +52,8 @@ def refused(facts: Facts, cluster: Cluster) -> Iterator[Hit]:
         if known is None and not re.search(r"forbidden|denied|invalid|Invalid value|no PriorityClass", one.note):
             continue
         cause, values = (known[0], known[1].groupdict()) if known else ("pod-refused", {})
-        yield Hit(cause, cluster.name, values=values, evidence=(_told(one),))
+        whose = "" if cause == "namespace-terminating" else cluster.name
+        yield Hit(cause, whose, values={"cluster": cluster.name, **values}, evidence=(_told(one),))
 
 
 def waiting(facts: Facts, cluster: Cluster) -> Iterator[Hit]:

@@ -141,7 +141,7 @@ def clusters(facts: Facts) -> Iterator[Hit]:
             yield Hit("head-pod-missing", one.name, evidence=tuple(evidence))
         yield from _serve_config(facts, one.name)
     green = facts.cluster("pending")
-    if green and facts.cluster("active") and not green.held and facts.age(green.created) > GREEN_PATIENCE:
+    if green and not green.held and facts.age(green.created) > GREEN_PATIENCE:
         upgrade = condition_of(facts.service, "UpgradeInProgress")
         head = condition_of(green.object, "HeadPodReady")
         evidence = (
@@ -151,7 +151,8 @@ def clusters(facts: Facts) -> Iterator[Hit]:
             *(Evidence(f"Serve application {app.name} on {green.name}", app.status) for app in green.apps),
         )  # fmt: skip
         minutes = int(facts.age(green.created).total_seconds() // 60)
-        yield Hit("upgrade-stuck", green.name, values={"minutes": str(minutes)}, evidence=evidence)
+        cause = "upgrade-stuck" if facts.cluster("active") else "start-stuck"
+        yield Hit(cause, green.name, values={"minutes": str(minutes)}, evidence=evidence)
 
 
 def _serve_config(facts: Facts, cluster: str) -> Iterator[Hit]:

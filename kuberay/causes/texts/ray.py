@@ -194,7 +194,7 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "application-unhealthy",
-        Ranks.SERVE,
+        Ranks.SERVE + 1,
         "Serve application {app} is {status}",
         "Replicas fail their health check, or could not be deployed.",
         (

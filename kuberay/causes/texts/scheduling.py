@@ -51,6 +51,7 @@ CAUSES: tuple[Cause, ...] = (
             POOLS,
             BIGGER,
             FREE,
+            WHY,
         ),
     ),
     Cause(

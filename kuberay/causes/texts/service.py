@@ -247,6 +247,24 @@ CAUSES: tuple[Cause, ...] = (
         symptom=True,
     ),
     Cause(
+        "start-stuck",
+        Ranks.TRAFFIC,
+        "The service has been starting for {minutes} minutes",
+        "KubeRay has no limit for this, and goes on trying; nothing that is known to stop it was seen.",
+        (
+            (
+                "See what the replica does",
+                "{kubectl} exec {pod} -c {container} -- sh -c "
+                "'tail -n 40 /tmp/ray/session_latest/logs/serve/replica_*.log'",
+            ),
+            (
+                "See the cluster",
+                "{kubectl} describe raycluster {cluster}",
+            ),
+        ),
+        symptom=True,
+    ),
+    Cause(
         "stale-serve-service",
         Ranks.SERVE + 5,
         "Service {serve_service} sends requests to {selected}, a cluster that is gone",

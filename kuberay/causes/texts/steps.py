@@ -24,7 +24,7 @@ DESCRIBE = (
     "{kubectl} describe pod {pod}",
 )
 DEPLOY = (
-    "Then apply it as a new release",
+    "Then apply it as a new release of {name}",
     "switchyard deploy -f {file}",
 )
 LAST_LOG = (
