@@ -6,7 +6,6 @@ import typer
 
 import kuberay.cli
 import service_file
-from kuberay.config import KubernetesConfig
 from serve_app import __version__, cli
 from serve_app.config import ServiceConfig
 
@@ -40,6 +39,8 @@ def schema() -> None:
     Example: switchyard config schema > service.schema.json
     """
     import json
+
+    from kuberay.config import KubernetesConfig
 
     print(json.dumps(service_file.json_schema(ServiceConfig, {"kubernetes": KubernetesConfig}), indent=2))
 

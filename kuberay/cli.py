@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,8 +28,9 @@ from kuberay.cli_common import (
     target,
 )
 from kuberay.errors import KubeRayError, Refused
-from kuberay.manifest import objects, to_yaml
-from kuberay.release import release_of
+
+if TYPE_CHECKING:
+    from kuberay.outlook import Outlook
 
 
 def render(
@@ -39,6 +40,8 @@ def render(
 
     Example: switchyard render -f deploy/gke-l4.yaml | kubectl apply --server-side -f -
     """
+    from kuberay.manifest import objects, to_yaml
+
     one_of(output, "yaml", "json")
     try:
         items = objects(checked(file))
@@ -57,14 +60,16 @@ def diff(file: FileOption, context: ContextOption = None, output: OutputOption =
 
     Example: switchyard diff -f deploy/gke-l4.yaml
     """
+    from kuberay.diff import Effect
+
     one_of(output, "text", "json")
     try:
-        effect, traps = _diff(file, context, output)
+        outlook = _diff(file, context, output)
     except KubeRayError as error:
         fail(error)
-    if traps:
+    if outlook.refusals:
         raise typer.Exit(1)
-    raise typer.Exit(0 if effect == "no-op" else 2)
+    raise typer.Exit(0 if outlook.plan.effect is Effect.NOTHING else 2)
 
 
 def deploy(
@@ -165,44 +170,37 @@ def delete(
     print(f"{there.name} is gone.")
 
 
-def _diff(file: str, context: str | None, output: str) -> tuple[str, int]:
+def _diff(file: str, context: str | None, output: str) -> Outlook:
     from kuberay import plan_screen
     from kuberay.api import Api
-    from kuberay.capacity import switch
     from kuberay.deploy import look
 
-    found = look(Api.connect(context), checked(file))
-    takes = switch(found.snapshot, found.service, unpriced)
+    outlook = look(Api.connect(context), checked(file))
     if output == "json":
-        print(json.dumps(plan_screen.as_json(found.snapshot, found.wanted, found.plan, takes), indent=2))
+        print(json.dumps(plan_screen.as_json(outlook), indent=2))
     else:
-        print("\n".join(plan_screen.lines(found.snapshot, found.wanted, found.plan, takes)))
-    return found.plan.effect.value, len(found.plan.traps)
-
-
-def unpriced(label: str, spot: bool) -> float | None:
-    """No prices known."""
-    return None
+        print("\n".join(plan_screen.lines(outlook)))
+    return outlook
 
 
 def _deploy(file: str, context: str | None, timeout: float, *, wait: bool, force: bool, quiet: bool) -> dict[str, Any]:
     from kuberay import deploy as steps
     from kuberay import plan_screen
     from kuberay.api import Api
-    from kuberay.capacity import switch
+    from kuberay.release import release_of
 
     service = checked(file)
     release = release_of(service).id
     say = _nothing if quiet else _say
     api = Api.connect(context)
-    found = steps.look(api, service)
+    outlook = steps.look(api, service)
     if not quiet:
-        takes = switch(found.snapshot, found.service, unpriced)
-        print("\n".join(plan_screen.lines(found.snapshot, found.wanted, found.plan, takes)), flush=True)
-    if found.plan.traps and not force:
-        raise Refused("Nothing was changed, for the reasons above. --force applies it all the same.")
-    steps.apply(api, service, found, say, force=force)
-    summary = {"service": service.name, "release": release, "effect": found.plan.effect.value, "serving": False}
+        print("\n".join(plan_screen.lines(outlook)), flush=True)
+    if outlook.refusals and not force:
+        reasons = outlook.refusals if quiet else ["for the reasons above"]
+        raise Refused(f"Nothing was changed: {' '.join(reasons)} --force applies it all the same.")
+    steps.apply(api, service, outlook, say, force=force)
+    summary = {"service": service.name, "release": release, "effect": outlook.plan.effect.value, "serving": False}
     if not wait:
         return summary
     shown: dict[str, str] = {}

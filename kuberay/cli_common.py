@@ -1,4 +1,7 @@
-"""What the commands about a cluster share: options, which service is meant, how an error ends."""
+"""What the commands about a cluster share: options, which service is meant, how an error ends.
+
+Modules that take time to import, pydantic models among them, are imported where they are used: ``--help`` is quick.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,11 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
 
 import typer
 
-from kuberay.config import Service, load
 from kuberay.errors import ConfigError
-from kuberay.manifest import ray_service
-from kuberay.release import release_of
-from kuberay.rules import violations
 
 if TYPE_CHECKING:
     from kuberay.api import Api
+    from kuberay.config import Service
 
 FileOption = Annotated[
     str, typer.Option("--file", "-f", envvar="SWITCHYARD_CONFIG", help="Service file with a kubernetes section.")
@@ -51,6 +51,7 @@ def target(name: str | None, file: str | None, namespace: str | None, context: s
         KubeRayError: the file is wrong, or there is no cluster to talk to.
     """
     from kuberay.api import Api
+    from kuberay.config import load
 
     if name is None and file is None:
         raise ConfigError("Which service? Give its name, or its file with -f.")
@@ -67,6 +68,11 @@ def checked(file: str) -> Service:
     Raises:
         ConfigError: it would not, or the file is wrong.
     """
+    from kuberay.config import load
+    from kuberay.manifest import ray_service
+    from kuberay.release import release_of
+    from kuberay.rules import violations
+
     service = load(file, os.environ)
     if found := violations(ray_service(service, release_of(service)).to_object()):
         raise ConfigError("KubeRay would refuse this RayService:\n" + "\n".join(f"  {one}" for one in found))

@@ -6,49 +6,33 @@ the next one, from any machine.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from kuberay.api import Api
+from kuberay.capacity import Prices, pod_gpus, switch, unpriced
 from kuberay.config import Service
-from kuberay.diff import Plan, plan
-from kuberay.errors import Conflict, NotFound, Refused
-from kuberay.kinds import NAMESPACE, POD, RAYCLUSTER, RAYSERVICE
+from kuberay.diff import Effect, plan
+from kuberay.errors import Conflict, Forbidden, NotFound, Refused
+from kuberay.kinds import CONFIGMAP, KINDS, NAMESPACE, POD, RAYCLUSTER, RAYSERVICE, Kind
 from kuberay.manifest import labels, objects, token_secret
 from kuberay.observe import observe
+from kuberay.outlook import Outlook
+from kuberay.preflight import Seen, preflight, references
 from kuberay.proxy import TOKEN_KEY
 from kuberay.rayservice import Json
-from kuberay.snapshot import SERVICE_LABEL, Snapshot
+from kuberay.snapshot import SERVICE_LABEL, Object, Snapshot, dig
 from kuberay.stages import Stage, State, is_serving, stages
 from kuberay.wait import WARNINGS, Target, Verdict, wait_for
+
+AUTOSCALER_STATUS = "cluster-autoscaler-status"
+"""A ConfigMap in kube-system that a cluster autoscaler keeps, GKE's too."""
 
 Report = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Look:
-    """What was found before anything is done.
-
-    Attributes:
-        snapshot: what is there.
-        wanted: the service's objects.
-        after: the same as the API server would store them.
-        plan: what applying would do.
-    """
-
-    snapshot: Snapshot
-    wanted: list[Json]
-    after: list[Json]
-    plan: Plan
-
-    @property
-    def service(self) -> Json:
-        """The RayService, as it would be stored."""
-        return next(item for item in self.after if item["kind"] == "RayService")
-
-
-def look(api: Api, service: Service) -> Look:
+def look(api: Api, service: Service, prices: Prices = unpriced) -> Outlook:
     """Observe and plan. Changes nothing: the objects go to the API server as a dry run.
 
     Raises:
@@ -66,10 +50,14 @@ def look(api: Api, service: Service) -> Look:
     wanted = objects(service)
     snapshot = observe(api, namespace, service.name)
     after = [api.apply(item, dry_run=True) for item in wanted]
-    return Look(snapshot, wanted, after, plan(snapshot, after))
+    planned = plan(snapshot, after)
+    new_pods = planned.effect in (Effect.CREATE, Effect.NEW_CLUSTER)
+    stored = next(item for item in after if item["kind"] == "RayService")
+    problems = preflight(service, snapshot, stored, _around(api, service), new_pods=new_pods)
+    return Outlook(snapshot, tuple(wanted), planned, switch(snapshot, stored, prices), tuple(problems))
 
 
-def apply(api: Api, service: Service, found: Look, report: Report, *, force: bool = False) -> None:
+def apply(api: Api, service: Service, outlook: Outlook, report: Report, *, force: bool = False) -> None:
     """Write what :func:`look` planned, in an order that makes every state on the way a working one.
 
     Args:
@@ -77,12 +65,41 @@ def apply(api: Api, service: Service, found: Look, report: Report, *, force: boo
     """
     if service.kubernetes.ray_token_auth:
         _ensure_token(api, service)
-    for item in found.wanted:
+    for item in outlook.wanted:
         report(f"applying {item['kind']}/{item['metadata']['name']}")
         api.apply(item, force=force)
-    for patch in found.plan.patches:
+    for patch in outlook.plan.patches:
         report(f"patching RayCluster/{patch.cluster}")
         api.patch(RAYCLUSTER, patch.cluster, service.kubernetes.namespace, list(patch.operations), how="json")
+
+
+def _around(api: Api, service: Service) -> Seen:
+    """What the service refers to, and the room there is. What we may not read is left open: it may be there."""
+    namespace, there = service.kubernetes.namespace, dict[tuple[str, str], Object | None]()
+    for kind, name in references(service):
+        with contextlib.suppress(Forbidden):
+            there[kind, name] = _found(api, KINDS["v1", kind], name, namespace)
+    used: dict[str, int] = {}
+    with contextlib.suppress(Forbidden):
+        for pod in api.list(POD, fields="status.phase!=Succeeded,status.phase!=Failed", trim=_gpu_pod):
+            used[pod["node"]] = used.get(pod["node"], 0) + pod["gpus"]
+    grows = False
+    with contextlib.suppress(Forbidden):
+        grows = _found(api, CONFIGMAP, AUTOSCALER_STATUS, "kube-system") is not None
+    return Seen(there, used, grows)
+
+
+def _found(api: Api, kind: Kind, name: str, namespace: str) -> Object | None:
+    try:
+        return api.get(kind, name, namespace)
+    except NotFound:
+        return None
+
+
+def _gpu_pod(pod: Json) -> Json | None:
+    node = dig(pod, "spec", "nodeName", default="")
+    gpus = pod_gpus(dig(pod, "spec", default={}))
+    return {"node": node, "gpus": gpus} if node and gpus else None
 
 
 def _ensure_token(api: Api, service: Service) -> None:

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from kuberay.capacity import Switch
-from kuberay.diff import Change, Effect, Plan
+from kuberay.diff import Change, Effect
 from kuberay.fields import differences
 from kuberay.manifest import RELEASE_ANNOTATION
+from kuberay.outlook import Outlook
 from kuberay.rayservice import Json
 from kuberay.release import CONFIG_KEY, parse
-from kuberay.snapshot import Snapshot, dig
+from kuberay.snapshot import dig
 
 HEADLINES = {
     Effect.NOTHING: "no changes: the cluster is as the file says",
@@ -32,13 +33,14 @@ MARKS = {
 }
 
 
-def lines(snapshot: Snapshot, wanted: list[Json], plan: Plan, takes: Switch | None) -> list[str]:
+def lines(outlook: Outlook) -> list[str]:
     """What `switchyard diff` shows, line by line."""
+    snapshot, plan = outlook.snapshot, outlook.plan
     found = [f"{snapshot.name} in {snapshot.namespace} ({snapshot.context}): {HEADLINES[plan.effect]}"]
-    old, new = releases(snapshot, wanted)
+    old, new = releases(outlook)
     if old != new:
         found += ["", f"  release {old or '(none)'} -> {new}"]
-        found += [f"    {text}" for text in release_changes(snapshot, wanted)]
+        found += [f"    {text}" for text in release_changes(outlook)]
     shown = [change for change in plan.changes if not _is_release_noise(change, old, new)]
     if shown:
         found.append("")
@@ -47,20 +49,24 @@ def lines(snapshot: Snapshot, wanted: list[Json], plan: Plan, takes: Switch | No
     for patch in plan.patches:
         keys = ", ".join(one["path"].rsplit("/", 1)[-1] for one in patch.operations if one["op"] != "test")
         found.append(f"  ~ RayCluster/{patch.cluster}: patched ({keys}), since KubeRay does not pass it on")
-    if takes is not None and plan.effect in (Effect.NEW_CLUSTER, Effect.CREATE):
-        found += ["", f"  {_takes(takes)}"]
+    if plan.effect in (Effect.NEW_CLUSTER, Effect.CREATE):
+        found += ["", f"  {_takes(outlook.takes)}"]
+    for problem in outlook.problems:
+        found += ["", f"  {'REFUSED' if problem.refuses else 'WARNING'}: {problem.what}", f"  Next: {problem.next}"]
     for trap in plan.traps:
         found += ["", f"  REFUSED ({trap.id}): {trap.why}", f"  Instead: {trap.instead}"]
     return found
 
 
-def as_json(snapshot: Snapshot, wanted: list[Json], plan: Plan, takes: Switch | None) -> Json:
+def as_json(outlook: Outlook) -> Json:
     """The same as data."""
-    old, new = releases(snapshot, wanted)
+    snapshot, plan = outlook.snapshot, outlook.plan
+    old, new = releases(outlook)
     return {
         "service": snapshot.name,
         "namespace": snapshot.namespace,
         "effect": plan.effect.value,
+        "refused": bool(outlook.refusals),
         "release": {"before": old, "after": new},
         "changes": [
             {
@@ -74,23 +80,24 @@ def as_json(snapshot: Snapshot, wanted: list[Json], plan: Plan, takes: Switch | 
             for change in plan.changes
         ],
         "patches": [{"cluster": patch.cluster, "operations": list(patch.operations)} for patch in plan.patches],
-        "traps": [{"id": trap.id, "why": trap.why, "instead": trap.instead} for trap in plan.traps],
-        "switch": vars(takes) if takes else None,
+        "problems": [vars(problem) for problem in outlook.problems],
+        "traps": [vars(trap) for trap in plan.traps],
+        "switch": vars(outlook.takes),
     }
 
 
-def releases(snapshot: Snapshot, wanted: list[Json]) -> tuple[str, str]:
+def releases(outlook: Outlook) -> tuple[str, str]:
     """The release that the RayService asks for now (empty: none), and the one that is wanted."""
-    new = next((item for item in wanted if item["kind"] == "RayService"), {})
+    new = next((item for item in outlook.wanted if item["kind"] == "RayService"), {})
     path = ("metadata", "annotations", RELEASE_ANNOTATION)
-    return dig(snapshot.service, *path, default=""), dig(new, *path, default="")
+    return dig(outlook.snapshot.service, *path, default=""), dig(new, *path, default="")
 
 
-def release_changes(snapshot: Snapshot, wanted: list[Json]) -> Iterator[str]:
+def release_changes(outlook: Outlook) -> Iterator[str]:
     """What differs in the two releases' own configuration: ``model.id: a -> b``."""
-    old, _ = releases(snapshot, wanted)
+    snapshot, (old, _) = outlook.snapshot, releases(outlook)
     before = snapshot.named("ConfigMap", f"{snapshot.name}-release-{old}") if old else None
-    after = next(item for item in wanted if item["kind"] == "ConfigMap")
+    after = next(item for item in outlook.wanted if item["kind"] == "ConfigMap")
     if before is None:
         return
     for one in differences(parse(dig(before, "data", CONFIG_KEY)), parse(after["data"][CONFIG_KEY])):

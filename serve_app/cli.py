@@ -55,6 +55,7 @@ def serve(
     steps = _Steps()
     try:
         config = load(file, environ)
+        _warn(config)
         from serve_app import local
 
         with local.running(config, report=steps.begin, dashboard=dashboard) as running:
@@ -64,7 +65,7 @@ def serve(
                 signal.pause()
     except KeyboardInterrupt:
         steps.end(interrupted=True)
-        print("Stopped. Nothing is left running.")
+        _say_goodbye()
     except SwitchyardError as error:
         steps.end(failed=True)
         _fail(error)
@@ -145,6 +146,7 @@ def show(
         config = load(file)
     except SwitchyardError as error:
         _fail(error)
+    _warn(config)
     data: dict[str, Any] = {"release": config.release, **config.model_dump(mode="json")}
     print(json.dumps(data, indent=2) if output == "json" else yaml.safe_dump(data, sort_keys=False), end="")
     if output == "json":
@@ -203,6 +205,21 @@ def _welcome(config: ServiceConfig, running: Running, took: float) -> None:
         "Ctrl-C stops everything.",
         flush=True,
     )
+
+
+def _say_goodbye() -> None:
+    from serve_app import lifetime
+
+    left = [f"{process.name()} (pid {process.pid})" for process in lifetime.descendants()]
+    if left:
+        print(f"switchyard: stopped, but still running: {', '.join(left)}.", file=sys.stderr)
+        raise typer.Exit(1)
+    print("Stopped. Nothing is left running.")
+
+
+def _warn(config: ServiceConfig) -> None:
+    for warning in config.warnings:
+        print(f"switchyard: warning: {warning}", file=sys.stderr)
 
 
 def _fail(error: Exception) -> None:
