@@ -132,9 +132,10 @@ def _severity(facts: Facts, cluster: Cluster | None, cause: Cause, hit: Hit) -> 
     fixed = cause.severity or hit.severity
     if fixed:
         return fixed
-    if not facts.serving:
+    beside = cluster is not None and cluster.role == "pending" and facts.cluster("active") is not None
+    if not facts.serving and not beside:
         return Severity.DOWN
-    if cluster is None or cluster.role == "pending":
+    if cluster is None or beside:
         return Severity.BLOCKED
     return Severity.DEGRADED
 

@@ -123,7 +123,10 @@ class Facts:
             self._events[one.kind, one.name].append(one)
         self.service: Object | None = self._kinds["RayService"].get(self.name)
         self.logs: Mapping[str, str] = {
-            key: tail(snapshot.logs[key]) for key in sorted(snapshot.logs) if snapshot.logs[key]
+            # Redacted before anything is cut out of it: half a token is no longer known for one.
+            key: redact(tail(snapshot.logs[key]))
+            for key in sorted(snapshot.logs)
+            if snapshot.logs[key]
         }
         self._logs_of: dict[str, list[str]] = defaultdict(list)
         for key in self.logs:
