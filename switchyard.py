@@ -6,7 +6,6 @@ import typer
 
 import kuberay.cli
 import service_file
-from kuberay.config import KubernetesConfig
 from serve_app import __version__, cli
 from serve_app.config import ServiceConfig
 
@@ -20,8 +19,17 @@ app = typer.Typer(
 )
 app.command()(cli.serve)
 app.command()(cli.chat)
+app.command()(cli.generate)
 app.add_typer(cli.config_app, name="config")
-app.command()(kuberay.cli.render)
+for command in (
+    kuberay.cli.render,
+    kuberay.cli.diff,
+    kuberay.cli.deploy,
+    kuberay.cli.suspend,
+    kuberay.cli.resume,
+    kuberay.cli.delete,
+):
+    app.command()(command)
 
 
 @cli.config_app.command()
@@ -31,6 +39,8 @@ def schema() -> None:
     Example: switchyard config schema > service.schema.json
     """
     import json
+
+    from kuberay.config import KubernetesConfig
 
     print(json.dumps(service_file.json_schema(ServiceConfig, {"kubernetes": KubernetesConfig}), indent=2))
 

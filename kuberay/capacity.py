@@ -15,6 +15,11 @@ Prices = Callable[[str, bool], float | None]
 the machine, or None where it is not known."""
 
 
+def unpriced(label: str, spot: bool) -> float | None:
+    """No prices known."""
+    return None
+
+
 @dataclass(frozen=True)
 class Switch:
     """What a switch takes.
@@ -39,7 +44,7 @@ def switch(snapshot: Snapshot, wanted: Json, prices: Prices) -> Switch:
     active = snapshot.cluster("active")
     pods = snapshot.pods(active["metadata"]["name"]) if active else []
     new = dig(wanted, "spec", "rayClusterConfig", default={})
-    now = sum(_pod_gpus(dig(pod, "spec", default={})) for pod in pods)
+    now = sum(pod_gpus(dig(pod, "spec", default={})) for pod in pods)
     minutes = _start_minutes(active, pods) if active else None
     most = gpus(new, "maxReplicas") + (gpus(dig(active, "spec", default={}), "maxReplicas") if active else 0)
     delay = dig(wanted, "spec", "rayClusterDeletionDelaySeconds", default=60)
@@ -55,12 +60,13 @@ def switch(snapshot: Snapshot, wanted: Json, prices: Prices) -> Switch:
 def gpus(cluster: Json, bound: str) -> int:
     """GPUs of a RayClusterSpec with each worker group at its ``minReplicas`` or ``maxReplicas``."""
     return sum(
-        (group.get(bound) or 0) * (group.get("numOfHosts") or 1) * _pod_gpus(dig(group, "template", "spec", default={}))
+        (group.get(bound) or 0) * (group.get("numOfHosts") or 1) * pod_gpus(dig(group, "template", "spec", default={}))
         for group in cluster.get("workerGroupSpecs", [])
     )
 
 
-def _pod_gpus(pod: Json) -> int:
+def pod_gpus(pod: Json) -> int:
+    """GPUs that a pod's spec asks for."""
     containers = pod.get("containers", [])
     return sum(int(dig(one, "resources", "limits", GPU_RESOURCE, default=0)) for one in containers)
 

@@ -26,6 +26,8 @@ def from_answer(call: Call, status: int, body: bytes, context: str) -> ApiError:
     message = _short(said.get("message") or body.decode("utf-8", "replace").strip() or f"HTTP {status}")
     reason = str(said.get("reason") or "")
     details: Mapping[str, Any] = said.get("details") or {}
+    if call.subresource == "proxy" and (not said or status >= 500):
+        return _behind(call, status, message, reason, context, passed_on=not said)
     if status == 401:
         return Unauthorized(
             f"The API server of {context} does not accept these credentials ({message}). "
@@ -61,6 +63,22 @@ def unreachable(call: Call | None, context: str, address: str, why: str) -> Unre
         "Check that this is the right context (kubectl config current-context), that the cluster runs, and that this "
         "machine may reach it (VPN, authorized networks, proxy)."
     )
+
+
+def said_by_api_server(body: bytes) -> bool:
+    """Whether an answer is the API server's own, and not of a service it passed the request on to."""
+    return bool(_status(body))
+
+
+def _behind(call: Call, status: int, message: str, reason: str, context: str, *, passed_on: bool) -> ApiError:
+    """A Service, or the way from the API server to it, failed."""
+    if passed_on:
+        text = f"{call.thing} on {context} answered {call.method} {call.path.partition('/proxy')[2]} with HTTP {status}"
+        hint = "Its Ray token is not the one that was sent." if status in (401, 403) else "Look into its pod's logs."
+    else:
+        text = f"{call.thing} on {context} cannot be reached through the API server (HTTP {status})"
+        hint = "Its pod is starting or has failed, or a NetworkPolicy or firewall keeps the API server from it."
+    return ApiError(f"{text}: {_stop(message)} {hint}", status=status, reason=reason)
 
 
 def _forbidden(call: Call, message: str, context: str) -> str:

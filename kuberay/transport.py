@@ -15,7 +15,7 @@ from typing import Any
 from kuberay.calls import AGAIN, Call
 from kuberay.connection import Connection
 from kuberay.errors import ApiError, Invalid, Unreachable
-from kuberay.failures import from_answer, unreachable
+from kuberay.failures import from_answer, said_by_api_server, unreachable
 
 CONNECT_S = 5.0
 FIRST_WAIT_S = 0.25
@@ -129,7 +129,7 @@ class Transport:
                 return response, body
             if response.status == 404 and call.method == "DELETE" and attempt > 1:
                 return response, body  # an earlier attempt, whose answer was lost, did it
-            if response.status == 401 and not renewed and self.connection.renew(sent):
+            if response.status == 401 and said_by_api_server(body) and not renewed and self.connection.renew(sent):
                 renewed = True
                 continue
             # 429 was refused before anything happened, so any verb may be sent again.

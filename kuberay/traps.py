@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from kuberay.rayservice import Json
-from kuberay.release import CONFIG_KEY
+from kuberay.release import CONFIG_KEY, parse
 from kuberay.snapshot import Snapshot, condition, dig
 
 INCREMENTAL = "NewClusterWithIncrementalUpgrade"
@@ -143,6 +143,5 @@ def _deletion_delay(snapshot: Snapshot, before: Any, wanted: Json, new_cluster: 
 
 
 def _longest_request_s(config_map: Any) -> int:
-    text = dig(config_map, "data", CONFIG_KEY)
-    seconds = dig(yaml.safe_load(text), "serving", "max_request_s", default=0) if text else 0
-    return math.ceil(seconds)
+    seconds = dig(parse(dig(config_map, "data", CONFIG_KEY)), "serving", "max_request_s", default=0)
+    return math.ceil(seconds) if isinstance(seconds, int | float) else 0

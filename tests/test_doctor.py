@@ -15,9 +15,8 @@ from rich.console import Console
 from kuberay import bundle
 from kuberay.causes.texts import CAUSES
 from kuberay.doctor import checks, diagnose
-from kuberay.facts import shown
 from kuberay.findings import Finding
-from kuberay.redact import LOG_LIMIT
+from kuberay.redact import LOG_LIMIT, shown
 from kuberay.screens import doctor_screen
 from kuberay.snapshot import Snapshot
 from tests.bundles import FOLDER, NOW, Case, case, cases, texts

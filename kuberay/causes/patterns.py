@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from kuberay.facts import Cluster, Facts, shown
+from kuberay.facts import Cluster, Facts
 from kuberay.findings import Evidence, Hit
-from kuberay.redact import redact
+from kuberay.redact import redact, shown
 
 
 @dataclass(frozen=True)

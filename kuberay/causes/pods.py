@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 
-from kuberay.facts import GATE, Cluster, Facts, shown
+from kuberay.facts import GATE, Cluster, Facts
 from kuberay.findings import Evidence, Hit
 from kuberay.objects import Container, Pod, condition_of, items, label, text
+from kuberay.redact import shown
 
 PATIENCE = timedelta(seconds=60)
 

@@ -53,7 +53,7 @@ class BareServer:
 
 def binary(name: str) -> str | None:
     """Where a program is: on the path, or built by the cluster of these tests."""
-    cached = [path for path in (*CACHE.glob(f"*/bin/{name}"), *CACHE.glob(f"*/{name}")) if os.access(path, os.X_OK)]
+    cached = [path for path in CACHE.glob(f"bin/*/{name}") if os.access(path, os.X_OK)]
     return shutil.which(name) or (str(max(cached, key=lambda path: path.stat().st_mtime)) if cached else None)
 
 
@@ -107,9 +107,8 @@ def bare_server(folder: Path) -> Iterator[BareServer]:
         _wait(server, running)
         yield server
     finally:
-        for process in reversed(running):
+        for process in reversed(running):  # without etcd, the API server does not end by itself
             process.terminate()
-        for process in running:
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:

@@ -60,6 +60,8 @@ class Kube:
             yield name
         finally:
             self.core.delete_namespace(name)
+            # A Ray node that is told to stop drains for as long as its grace period lasts.
+            self.core.delete_collection_namespaced_pod(name, grace_period_seconds=1)
             eventually(lambda: not self._exists(self.core.read_namespace, name), 180, f"namespace {name} to be gone")
 
     @staticmethod

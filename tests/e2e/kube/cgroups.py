@@ -47,9 +47,9 @@ def join() -> None:
 def left() -> list[Path]:
     """The node's groups that are there, innermost first."""
     found: list[Path] = []
-    for root in _hierarchies():
-        for folder, _, _ in os.walk(root / layout.CGROUP, topdown=False):
-            found.append(Path(folder))
+    # On a machine with both versions, runc makes groups in the unified hierarchy, too.
+    for root in (ROOT, *(folder for folder in ROOT.iterdir() if folder.is_dir())):
+        found += [Path(folder) for folder, _, _ in os.walk(root / layout.CGROUP, topdown=False)]
     return found
 
 

@@ -139,7 +139,8 @@ def _end() -> None:
     for process in _processes():
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    wait_until(lambda: not _processes() and not network.left(), 20, "the node's processes to be gone")
+    wait_until(lambda: not _processes(), 20, "the node's processes to be gone")
+    network.detach()
     cgroups.remove()
     shutil.rmtree(layout.RUN, ignore_errors=True)
 

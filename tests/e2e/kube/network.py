@@ -22,6 +22,12 @@ def attach(pid: int) -> None:
     run("ip", "route", "add", layout.RANGE, "via", layout.NODE_ADDRESS)
 
 
+def detach() -> None:
+    """Take the cable away. The kernel does it as well, once the last connection of a dead node has timed out."""
+    if left():
+        run("ip", "link", "delete", layout.INTERFACE)
+
+
 def left() -> list[str]:
     """What is there of it on the machine."""
     there = Path("/sys/class/net", layout.INTERFACE).exists()

@@ -32,7 +32,11 @@ KERNEL = {
 }
 """What the kubelet insists on. These are the whole machine's, so it is shown files that say so."""
 
-FORWARDING = "/proc/sys/net/ipv4/ip_forward"
+NETWORK = {
+    "ip_forward": "1",
+    # Connections whose process was killed hold on to the network namespace while they try to say goodbye.
+    "tcp_orphan_retries": "1",
+}
 RESTART_DELAY_S = 1.0
 
 
@@ -76,7 +80,8 @@ def _network() -> None:
     wait_until(lambda: any(name == "eth0" for _, name in socket.if_nameindex()), 20, "the cable to the machine")
     run("ip", "address", "add", f"{layout.NODE_ADDRESS}/30", "dev", "eth0")
     run("ip", "link", "set", "eth0", "up")
-    Path(FORWARDING).write_text("1")
+    for name, value in NETWORK.items():
+        Path("/proc/sys/net/ipv4", name).write_text(value)
 
 
 def _start(component: Component) -> int:
