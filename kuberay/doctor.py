@@ -18,9 +18,10 @@ from datetime import datetime
 from kuberay.causes import OF_CLUSTER, OF_SERVICE
 from kuberay.causes.service import operator
 from kuberay.causes.texts import CAUSES
-from kuberay.facts import Cluster, Facts, shown
+from kuberay.facts import Cluster, Facts
 from kuberay.findings import Cause, Evidence, Finding, Hit, Severity, Step
 from kuberay.objects import name_of, text
+from kuberay.redact import shown
 from kuberay.snapshot import Snapshot, dig
 
 EVIDENCE_LIMIT = 8
@@ -132,9 +133,10 @@ def _severity(facts: Facts, cluster: Cluster | None, cause: Cause, hit: Hit) -> 
     fixed = cause.severity or hit.severity
     if fixed:
         return fixed
-    if not facts.serving:
+    beside = cluster is not None and cluster.role == "pending" and facts.cluster("active") is not None
+    if not facts.serving and not beside:
         return Severity.DOWN
-    if cluster is None or cluster.role == "pending":
+    if cluster is None or beside:
         return Severity.BLOCKED
     return Severity.DEGRADED
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import shlex
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any, cast
 
 import yaml
@@ -123,13 +124,15 @@ class Facts:
             self._events[one.kind, one.name].append(one)
         self.service: Object | None = self._kinds["RayService"].get(self.name)
         self.logs: Mapping[str, str] = {
-            key: tail(snapshot.logs[key]) for key in sorted(snapshot.logs) if snapshot.logs[key]
+            # Redacted before anything is cut out of it: half a token is no longer known for one.
+            key: redact(tail(snapshot.logs[key]))
+            for key in sorted(snapshot.logs)
+            if snapshot.logs[key]
         }
         self._logs_of: dict[str, list[str]] = defaultdict(list)
         for key in self.logs:
             self._logs_of[key.split("/", 1)[0]].append(key)
         self.clusters = self._clusters()
-        self.config = self._config()
 
     # What was read
 
@@ -278,7 +281,8 @@ class Facts:
             )
         return tuple(sorted(found, key=lambda one: (order[one.role], one.created, one.name)))
 
-    def _config(self) -> Mapping[str, Any]:
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
         """The newest release's service file, out of its ConfigMap; empty where it was not read."""
         for one in reversed(self.clusters):
             if one.role == "retired":
@@ -291,49 +295,6 @@ class Facts:
                     continue
                 return cast("Mapping[str, Any]", found) if isinstance(found, Mapping) else {}
         return {}
-
-
-def shown(value: str, limit: int = 300) -> str:
-    """An excerpt fit to be shown: one line, bounded, without secrets."""
-    line = " ".join(redact(value).split())
-    return line if len(line) <= limit else f"{line[: limit - 1]}…"
-
-
-def split(objects: Iterable[Object], *, taken: str, context: str) -> list[Snapshot]:
-    """Many services' objects, from one list a kind, as a snapshot a service, in one pass over them.
-
-    Objects that belong to no RayService (nodes, CRDs, the operator) are left out: a table does not need them.
-    """
-    services: list[tuple[str, str]] = []
-    owner: dict[tuple[str, str], str] = {}  # (namespace, RayCluster) -> RayService
-    rest: list[Object] = []
-    mine: dict[tuple[str, str], list[Object]] = defaultdict(list)
-    for item in objects:
-        kind, key = text(item, "kind"), (text(item, "metadata", "namespace"), name_of(item))
-        if kind == "RayService":
-            services.append(key)
-            mine[key].append(item)
-        elif kind == "RayCluster":
-            owner[key] = label(item, SERVICE_LABEL)
-            mine[key[0], owner[key]].append(item)
-        else:
-            rest.append(item)
-    known = set(services)
-    for item in rest:
-        namespace = text(item, "metadata", "namespace")
-        cluster = label(item, CLUSTER_LABEL)
-        service = owner.get((namespace, cluster), "") if cluster else ""
-        if not service:
-            # KubeRay's Services, their EndpointSlices and our ConfigMaps carry the service's name in theirs.
-            name = label(item, "kubernetes.io/service-name") or label(item, SERVICE_LABEL) or name_of(item)
-            candidates = (name, name.removesuffix("-serve-svc"), name.split("-release-")[0])
-            service = next((one for one in candidates if (namespace, one) in known), "")
-        if (namespace, service) in known:
-            mine[namespace, service].append(item)
-    return [
-        Snapshot(taken=taken, context=context, namespace=namespace, name=name, objects=tuple(mine[namespace, name]))
-        for namespace, name in sorted(services)
-    ]
 
 
 def since(item: Mapping[str, Any]) -> datetime:

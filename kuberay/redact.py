@@ -87,3 +87,9 @@ def tail(log: str, limit: int = LOG_LIMIT) -> str:
     kept = log[-limit:]
     line = kept.find("\n")
     return kept[line + 1 :] if 0 <= line < len(kept) - 1 else kept
+
+
+def shown(value: str, limit: int = 300) -> str:
+    """An excerpt fit to be shown: one line, bounded, without secrets."""
+    line = " ".join(redact(value).split())
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"

@@ -111,7 +111,10 @@ def status_table(many: Iterable[Status]) -> Table:
 
 
 def doctor_screen(name: str, findings: Sequence[Finding], checks: Sequence[str]) -> RenderableType:
-    """Findings with their evidence and next steps; or that nothing is wrong, and what was looked at."""
+    """Findings with their evidence and next steps; or that nothing is wrong, and what was looked at.
+
+    Print it with ``crop=False``: commands are longer than a line, and must be whole to be copied.
+    """
     if not findings:
         title = Text.assemble((name, "bold"), ": nothing wrong was found", style="green")
         return Group(title, *(Text(f"  {one}") for one in checks))
@@ -133,7 +136,7 @@ def _finding(place: int, one: Finding) -> list[RenderableType]:
         parts.append(_indented(Text(f"- {step.text}"), 5))
         if step.command:
             # Not wrapped: what is copied must be one line.
-            parts.append(_indented(Text(f"$ {step.command}", style="cyan", no_wrap=True, overflow="ignore"), 7))
+            parts.append(Text(f"{' ' * 7}$ {step.command}", style="cyan", no_wrap=True, overflow="ignore"))
     if one.unseen:
         parts.append(_indented(Text(f"Not seen: {'; '.join(one.unseen)}", style="dim")))
     return parts

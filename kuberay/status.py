@@ -23,8 +23,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from kuberay.facts import GATE, Cluster, Facts, shown, since, split
+from kuberay.facts import GATE, Cluster, Facts, since
+from kuberay.fleet import split
 from kuberay.objects import condition_of, created, items, moment, name_of, number, text
+from kuberay.redact import shown
 from kuberay.snapshot import Object, Snapshot, dig
 
 SERVE_PORT = 8000

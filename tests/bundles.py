@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -33,21 +34,24 @@ class Case:
 
     def snapshot(self, *, core_events: bool = False) -> Snapshot:
         """The case as a snapshot; its events in the old API's form or the new one's."""
-        data = _built(self.data)
-        objects = list(data["objects"].values())
-        objects += [
-            _event(place, one, data["namespace"], core_events) for place, one in enumerate(data.get("events", []))
-        ]
-        return Snapshot(
-            taken=NOW.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            context=data["context"],
-            namespace=data["namespace"],
-            name=data["name"],
-            objects=tuple(_timed(objects)),
-            serve=data.get("serve") or {},
-            logs={key: log for key, log in (data.get("logs") or {}).items() if log},
-            unreadable=tuple(data.get("unreadable") or ()),
-        )
+        return _snapshot(self.name, core_events)
+
+
+@cache
+def _snapshot(name: str, core_events: bool) -> Snapshot:
+    data = _built(case(name).data)
+    objects = list(data["objects"].values())
+    objects += [_event(place, one, data["namespace"], core_events) for place, one in enumerate(data.get("events", []))]
+    return Snapshot(
+        taken=NOW.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        context=data["context"],
+        namespace=data["namespace"],
+        name=data["name"],
+        objects=tuple(_timed(objects)),
+        serve=data.get("serve") or {},
+        logs={key: log for key, log in (data.get("logs") or {}).items() if log},
+        unreadable=tuple(data.get("unreadable") or ()),
+    )
 
 
 @cache
@@ -71,11 +75,7 @@ def case(name: str) -> Case:
 
 
 def _built(data: dict[str, Any]) -> dict[str, Any]:
-    if "base" in data:
-        built = _built(case(data["base"]).data)
-    else:
-        built = yaml.safe_load((FOLDER / "base.yaml").read_text(encoding="utf-8"))
-        built["objects"] = {_key(item): item for item in copy.deepcopy(built["objects"])}
+    built = _built(case(data["base"]).data) if "base" in data else copy.deepcopy(_base())
     for key in data.get("remove", []):
         del built["objects"][key]
     for key in data.get("forget", []):
@@ -97,6 +97,14 @@ def _built(data: dict[str, Any]) -> dict[str, Any]:
         if key in data:
             built[key] = data[key]
     return built
+
+
+@cache
+def _base() -> dict[str, Any]:
+    base = yaml.safe_load((FOLDER / "base.yaml").read_text(encoding="utf-8"))
+    # Shared parts (YAML's aliases) become parts of their own: changing one must not change the other.
+    base["objects"] = {_key(item): json.loads(json.dumps(item)) for item in base["objects"]}
+    return base
 
 
 def _key(item: dict[str, Any]) -> str:

@@ -1,4 +1,5 @@
 import dataclasses
+import io
 import random
 import re
 import time
@@ -14,9 +15,8 @@ from rich.console import Console
 from kuberay import bundle
 from kuberay.causes.texts import CAUSES
 from kuberay.doctor import checks, diagnose
-from kuberay.facts import shown
 from kuberay.findings import Finding
-from kuberay.redact import LOG_LIMIT
+from kuberay.redact import LOG_LIMIT, shown
 from kuberay.screens import doctor_screen
 from kuberay.snapshot import Snapshot
 from tests.bundles import FOLDER, NOW, Case, case, cases, texts
@@ -208,11 +208,11 @@ def test_a_log_that_was_made_to_hurt_is_read_in_time() -> None:
         "No available node types can fulfill placement group requests",
         "file_system_monitor ",
     ):
-        log = unit * (LOG_LIMIT // len(unit))
+        log = unit * (LOG_LIMIT // 4 // len(unit))
         begun = time.perf_counter()
         diagnose(dataclasses.replace(snapshot, logs={pod: log}), NOW)
         shown(log)
-        assert time.perf_counter() - begun < 8, unit
+        assert time.perf_counter() - begun < 4, unit
 
 
 JSON = st.recursive(
@@ -222,7 +222,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_objects_of_any_shape_do_no_harm(data: st.DataObject) -> None:
     """A bundle may come from anybody: whatever stands somewhere in it, there is an answer."""
@@ -255,8 +255,8 @@ def test_nothing_to_say_of_nothing() -> None:
 def test_the_screen_keeps_commands_whole(one: Case) -> None:
     snapshot = one.snapshot()
     found = diagnose(snapshot, NOW)
-    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
-    console.print(doctor_screen(one.name, found, checks(snapshot, NOW)))
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(doctor_screen(one.name, found, checks(snapshot, NOW)), crop=False)
     shown_text = console.export_text()
     for finding in found:
         assert finding.id in shown_text.replace("\n", "") or finding.title[:20] in shown_text

@@ -7,8 +7,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from kuberay.facts import Cluster, Facts, shown
+from kuberay.facts import Cluster, Facts
 from kuberay.findings import Evidence, Hit
+from kuberay.redact import redact, shown
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,15 @@ def sayings(facts: Facts, cluster: Cluster) -> Iterator[Saying]:
     for app in cluster.apps:
         for deployment in app.deployments:
             if deployment.message:
-                yield Saying(f"Serve deployment {app.name}/{deployment.name} on {cluster.name}", deployment.message)
+                said = redact(deployment.message)
+                yield Saying(f"Serve deployment {app.name}/{deployment.name} on {cluster.name}", said)
         if app.message:
-            yield Saying(f"Serve application {app.name} on {cluster.name}", app.message)
+            yield Saying(f"Serve application {app.name} on {cluster.name}", redact(app.message))
     for pod in cluster.pods:
         for container in pod.containers:
             for message in (container.message, container.last_message):
                 if message:
-                    yield Saying(f"Pod {pod.name}, container {container.name}", message, pod.name)
+                    yield Saying(f"Pod {pod.name}, container {container.name}", redact(message), pod.name)
         for key, log in facts.logs_of(pod.name):
             yield Saying(f"log {key}", log, pod.name)
 

@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 
-from kuberay.facts import GATE, Cluster, Facts, shown
+from kuberay.facts import GATE, Cluster, Facts
 from kuberay.findings import Evidence, Hit
 from kuberay.objects import Container, Pod, condition_of, items, label, text
+from kuberay.redact import shown
 
 PATIENCE = timedelta(seconds=60)
 
@@ -54,10 +55,17 @@ def starting(facts: Facts, cluster: Cluster) -> Iterator[Hit]:
 
 
 def _image(facts: Facts, cluster: Cluster, pod: Pod, container: Container) -> Hit:
-    told = [one for one in facts.events("Pod", pod.name, "Failed", "ErrImageNeverPull") if "image" in one.note]
+    # A pod that backs off no longer says why; another with the same image may.
+    alike = [pod, *(one for one in cluster.pods if any(each.image == container.image for each in one.containers))]
+    told = [
+        one
+        for each in alike
+        for one in reversed(facts.events("Pod", each.name, "Failed", "ErrImageNeverPull"))
+        if container.image in one.note
+    ][:1]
     words = "\n".join([container.reason, container.message, *(one.note for one in told)])
-    cause = next((cause for cause, regex in _PULLS if regex.search(words)), "image-registry-unreachable")
-    evidence = [_state(pod, container), *(Evidence(one.source, shown(one.note)) for one in told[-1:])]
+    cause = next((cause for cause, regex in _PULLS if regex.search(words)), "image-pull-failing")
+    evidence = [_state(pod, container), *(Evidence(one.source, shown(one.note)) for one in told)]
     values = {"image": container.image, "repository": container.image.split("@")[0].rsplit(":", 1)[0],
               "arch": _architecture(facts, pod)}  # fmt: skip
     return Hit(cause, cluster.name, pod.name, {**_who(pod, container), **values}, tuple(evidence))

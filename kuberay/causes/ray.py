@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from kuberay.causes.patterns import Pattern, pattern
-from kuberay.facts import GATE, Cluster, Facts, shown
+from kuberay.facts import GATE, Cluster, Facts
 from kuberay.findings import Evidence, Hit
 from kuberay.objects import items, number, text
+from kuberay.redact import shown
 
 PLACING = timedelta(minutes=5)
 """A replica waits so long for a worker pod that the autoscaler has just asked for."""

@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 
-from kuberay.facts import Cluster, Facts, shown
+from kuberay.facts import Cluster, Facts
 from kuberay.findings import Evidence, Hit
 from kuberay.objects import Event, Pod, condition_of, items, label, mapping, text
+from kuberay.redact import shown
 from kuberay.snapshot import Object
 
 PATIENCE = timedelta(seconds=60)

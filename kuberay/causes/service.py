@@ -9,9 +9,10 @@ import json
 from collections.abc import Iterator
 from datetime import timedelta
 
-from kuberay.facts import OPERATOR, Facts, shown, since
+from kuberay.facts import OPERATOR, Facts, since
 from kuberay.findings import Evidence, Hit, Severity
 from kuberay.objects import Pod, condition_of, created, items, mapping, moment, name_of, number, text
+from kuberay.redact import shown
 from kuberay.snapshot import Object, dig
 
 OPERATOR_PATIENCE = timedelta(minutes=1)

@@ -55,6 +55,20 @@ CAUSES: tuple[Cause, ...] = (
         ),
     ),
     Cause(
+        "image-pull-failing",
+        Ranks.STARTING + 5,
+        "Image {image} cannot be pulled to {node}",
+        "The kubelet backs off between its tries, and its events with the registry's answer are gone.",
+        (
+            DESCRIBE,
+            (
+                "Try the same from your own machine",
+                "docker manifest inspect {image}",
+            ),
+        ),
+        symptom=True,
+    ),
+    Cause(
         "image-not-preloaded",
         Ranks.STARTING,
         "Image {image} is not on node {node}, and may not be pulled",
