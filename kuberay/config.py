@@ -212,10 +212,11 @@ def check(service: Service) -> Service:
             "(gs://bucket/path), or name a volume that holds it in kubernetes.model_cache_claim."
         )
     most = sum(group.max_replicas or config.scaling.max_replicas for group in kubernetes.worker_groups)
-    if most < config.scaling.min_replicas:
+    if most < config.scaling.max_replicas:
         raise ConfigError(
-            f"kubernetes.worker_groups allow {most} replicas in all, scaling.min_replicas is "
-            f"{config.scaling.min_replicas}. Raise a group's max_replicas, or lower scaling.min_replicas."
+            f"kubernetes.worker_groups allow {most} replicas in all, scaling.max_replicas is "
+            f"{config.scaling.max_replicas}: Serve would wait for pods that cannot come. Raise a group's max_replicas, "
+            "or lower scaling.max_replicas."
         )
     _check_placement(service)
     return service

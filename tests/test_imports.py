@@ -75,6 +75,7 @@ MAY_PRINT = {
     "switchyard.py",
     "cli.py",
     "cli_common.py",
+    "cli_look.py",
     "chat.py:say",
     "chat.py:loop",
     "vllm_args.py:_said",  # stdout is how a checking process hands its finding to its parent
