@@ -26,7 +26,7 @@ SUITE = "bookworm"
 PACKAGES = "ca-certificates,libnuma1,python3,python3-venv,wget"
 BASE = f"localhost/switchyard-base:{hashlib.sha256(f'{SUITE} {PACKAGES}'.encode()).hexdigest()[:12]}"
 """Stands for python:slim, which would have to be fetched from a registry of images."""
-ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+ARCHITECTURE = "arm64" if os.uname().machine == "aarch64" else "amd64"
 
 
 def pause() -> Image:
@@ -38,7 +38,7 @@ def pause() -> Image:
 
 def operator() -> Image:
     """KubeRay's operator."""
-    program = (build.OPERATOR.folder() / "ray-operator").read_bytes()
+    program = (build.OPERATOR.folder() / "kuberay-operator").read_bytes()
     return of_one_file(OPERATOR, "/manager", program, architecture=ARCHITECTURE, user="65532")
 
 

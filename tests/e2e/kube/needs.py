@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.e2e.kube.steps import KubeError
 
 GO = (1, 26)
-PROGRAMS = ("buildah", "etcd", "ip", "iptables-save", "mmdebstrap", "mount", "nsenter", "runc", "setpriv", "unshare")
+PROGRAMS = ("buildah", "ip", "iptables-save", "mmdebstrap", "mount", "nsenter", "runc", "setpriv", "unshare")
 CNI = ("/usr/lib/cni", "/opt/cni/bin")
 
 
