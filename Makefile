@@ -18,11 +18,11 @@ MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install dev serve chat test unit live lint format lock clean
+.PHONY: help install dev serve chat test unit live e2e kube-up kube-down kube-image lint format lock clean
 
 help: ## Show this list
 	@echo "make TARGET [STACK=cpu|gpu] [ARGS=\"...\"]"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
 
 install: $(DONE)/project ## Install the serve stack into .venv (STACK=gpu for NVIDIA GPUs)
 
@@ -44,6 +44,22 @@ live: dev ## Run the tests that start real Ray and vLLM (ARGS go to pytest)
 	@echo "==> Live tests"
 	@exec $(BIN)/pytest -m live -q $(ARGS)
 
+e2e: dev ## Run the tests that need Kubernetes and KubeRay: $$KUBECONFIG's, else a local one (ARGS go to pytest)
+	@test -n "$$KUBECONFIG$$SWITCHYARD_E2E_KUBECONFIG" || { scripts/kube-needs.sh && $(BIN)/python -m tests.e2e.kube build; }
+	@echo "==> End-to-end tests"
+	@exec $(BIN)/pytest -m e2e -q $(ARGS)
+
+kube-up: dev ## Start a real Kubernetes with KubeRay on this machine (Linux, root, Go), see docs/kubernetes-local.md
+	@scripts/kube-needs.sh
+	@echo "==> Local Kubernetes"
+	@exec $(BIN)/python -m tests.e2e.kube up
+
+kube-down: dev ## End it, and check that nothing is left
+	@exec $(BIN)/python -m tests.e2e.kube down
+
+kube-image: dev ## Load the project's code into the running cluster's image again
+	@exec $(BIN)/python -m tests.e2e.kube image
+
 lint: dev ## Check style, types and layering
 	@echo "==> ruff check"
 	@$(BIN)/ruff check .
@@ -62,6 +78,7 @@ lock: $(VENV)/pyvenv.cfg ## Lock requirements/*.txt anew (UPGRADE=1 for the newe
 	@UPGRADE=$(UPGRADE) scripts/lock.sh
 
 clean: ## Remove .venv and every cache that Switchyard made, models included
+	@! test -e "$(CACHE)/kube/run" || $(BIN)/python -m tests.e2e.kube down
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -rf "$(CACHE)"

@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -245,11 +245,20 @@ def _finding(item: dict[str, Any], model: type[BaseModel], file: ServiceFile, at
 
 def _fields_at(model: type[BaseModel], loc: tuple[str, ...]) -> list[str]:
     for part in loc:
-        annotation = model.model_fields[part].annotation if part in model.model_fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        if part.isdigit():  # a place in a list of models, which _model_in has looked through
+            continue
+        below = _model_in(model.model_fields[part].annotation) if part in model.model_fields else None
+        if below is None:
             return []
-        model = annotation
+        model = below
     return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that a field holds, or holds a list of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part))), None)
 
 
 def _all_paths(model: type[BaseModel], prefix: str = "") -> list[str]:

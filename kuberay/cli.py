@@ -1,40 +1,50 @@
-"""The sub-commands about a cluster: ``render`` and its kin. Only this file prints.
+"""The sub-commands that change a cluster, and what shows the change before: ``render``, ``diff``, ``deploy`` and so on.
 
-Exit codes: 0 done (or nothing to change), 1 failed, 2 differences found (``diff``) or wrong use.
+Exit codes: 0 done (or nothing to change), 1 failed or refused, 2 differences found (``diff``) or wrong use, 130 ended
+by Ctrl-C, which leaves the cluster at work.
 """
 
 from __future__ import annotations
 
-import os
+import json
 import sys
-from typing import Annotated, NoReturn
+import time
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kuberay.config import Service, load
-from kuberay.errors import ConfigError, KubeRayError
-from kuberay.manifest import objects, ray_service, to_yaml
-from kuberay.release import release_of
-from kuberay.rules import violations
+from kuberay.cli_common import (
+    ContextOption,
+    FileOption,
+    MaybeFileOption,
+    NameArgument,
+    NamespaceOption,
+    OutputOption,
+    TimeoutOption,
+    YesOption,
+    checked,
+    fail,
+    one_of,
+    target,
+)
+from kuberay.errors import KubeRayError, Refused
 
-FileOption = Annotated[
-    str, typer.Option("--file", "-f", envvar="SWITCHYARD_CONFIG", help="Service file with a kubernetes section.")
-]
-OutputOption = Annotated[str, typer.Option("--output", "-o", help="yaml or json.")]
+if TYPE_CHECKING:
+    from kuberay.outlook import Outlook
 
 
-def render(file: FileOption, output: OutputOption = "yaml") -> None:
+def render(
+    file: FileOption, output: Annotated[str, typer.Option("--output", "-o", help="yaml or json.")] = "yaml"
+) -> None:
     """Print the Kubernetes objects of a service, ready for kubectl.
 
     Example: switchyard render -f deploy/gke-l4.yaml | kubectl apply --server-side -f -
     """
-    import json
+    from kuberay.manifest import objects, to_yaml
 
-    if output not in ("yaml", "json"):
-        raise typer.BadParameter("use yaml or json.", param_hint="--output")
+    one_of(output, "yaml", "json")
     try:
-        service = checked(file)
-        items = objects(service)
+        items = objects(checked(file))
     except KubeRayError as error:
         fail(error)
     if output == "json":
@@ -43,19 +53,170 @@ def render(file: FileOption, output: OutputOption = "yaml") -> None:
         print(to_yaml(items), end="")
 
 
-def checked(file: str) -> Service:
-    """The service in ``file``, which KubeRay would accept.
+def diff(file: FileOption, context: ContextOption = None, output: OutputOption = "text") -> None:
+    """Say what deploying would do: nothing, a change in place, or a new cluster. Changes nothing.
 
-    Raises:
-        ConfigError: it would not, or the file is wrong.
+    Exit status 0: nothing would change; 2: something would; 1: it would be refused.
+
+    Example: switchyard diff -f deploy/gke-l4.yaml
     """
-    service = load(file, os.environ)
-    if found := violations(ray_service(service, release_of(service)).to_object()):
-        raise ConfigError("KubeRay would refuse this RayService:\n" + "\n".join(f"  {one}" for one in found))
-    return service
+    from kuberay.diff import Effect
+
+    one_of(output, "text", "json")
+    try:
+        outlook = _diff(file, context, output)
+    except KubeRayError as error:
+        fail(error)
+    if outlook.refusals:
+        raise typer.Exit(1)
+    raise typer.Exit(0 if outlook.plan.effect is Effect.NOTHING else 2)
 
 
-def fail(error: Exception) -> NoReturn:
-    """Print an error and leave with 1."""
-    print(f"switchyard: {error}", file=sys.stderr)
-    raise typer.Exit(1)
+def deploy(
+    file: FileOption,
+    context: ContextOption = None,
+    timeout: TimeoutOption = 1800,
+    wait: Annotated[bool, typer.Option(help="Wait until it serves.")] = True,
+    force: Annotated[bool, typer.Option(help="Apply even what diff refuses, and fields others manage.")] = False,
+    output: OutputOption = "text",
+) -> None:
+    """Make a cluster match a service file, and wait until it serves.
+
+    Running it again goes on where an earlier run was ended.
+
+    Example: switchyard deploy -f deploy/gke-l4.yaml
+    """
+    one_of(output, "text", "json")
+    begun = time.monotonic()
+    try:
+        summary = _deploy(file, context, timeout, wait=wait, force=force, quiet=output == "json")
+    except KubeRayError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        print("\nStopped waiting. The cluster goes on; switchyard status shows where it stands.", file=sys.stderr)
+        raise typer.Exit(130) from None
+    if output == "json":
+        print(json.dumps({**summary, "seconds": round(time.monotonic() - begun, 1)}, indent=2))
+
+
+def suspend(
+    name: NameArgument = None,
+    file: MaybeFileOption = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    timeout: TimeoutOption = 600,
+) -> None:
+    """End all pods of a service and keep what is needed to come back.
+
+    Example: switchyard suspend -f deploy/gke-l4.yaml
+    """
+    from kuberay import lifecycle
+
+    try:
+        there = target(name, file, namespace, context)
+        lifecycle.suspend(there.api, there.namespace, there.name, _say)
+        for text in lifecycle.pods_gone(there.api, there.namespace, there.name, timeout):
+            _say(text)
+    except KubeRayError as error:
+        fail(error)
+    print(f"{there.name} is suspended. switchyard resume {there.name} -n {there.namespace} brings it back.")
+
+
+def resume(
+    name: NameArgument = None,
+    file: MaybeFileOption = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+) -> None:
+    """Bring a suspended service back, as it was.
+
+    Example: switchyard resume -f deploy/gke-l4.yaml
+    """
+    from kuberay import lifecycle
+
+    try:
+        there = target(name, file, namespace, context)
+        lifecycle.resume(there.api, there.namespace, there.name, _say)
+    except KubeRayError as error:
+        fail(error)
+    print(f"{there.name} starts. switchyard status {there.name} -n {there.namespace} -w shows how far it is.")
+
+
+def delete(
+    name: NameArgument = None,
+    file: MaybeFileOption = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    timeout: TimeoutOption = 900,
+    yes: YesOption = False,
+) -> None:
+    """Delete a service and everything that was made for it. Running streams get their grace period.
+
+    Example: switchyard delete -f deploy/gke-l4.yaml
+    """
+    from kuberay import lifecycle
+
+    try:
+        there = target(name, file, namespace, context)
+        if not yes:
+            where = f"{there.name} in namespace {there.namespace} of {there.api.context}"
+            typer.confirm(f"Delete {where}, with all its releases?", abort=True)
+        lifecycle.delete(there.api, there.namespace, there.name, _say)
+        for text in lifecycle.gone(there.api, there.namespace, there.name, timeout):
+            _say(text)
+        lifecycle.delete_rest(there.api, there.namespace, there.name, _say)
+    except KubeRayError as error:
+        fail(error)
+    print(f"{there.name} is gone.")
+
+
+def _diff(file: str, context: str | None, output: str) -> Outlook:
+    from kuberay import plan_screen
+    from kuberay.api import Api
+    from kuberay.deploy import look
+
+    outlook = look(Api.connect(context), checked(file))
+    if output == "json":
+        print(json.dumps(plan_screen.as_json(outlook), indent=2))
+    else:
+        print("\n".join(plan_screen.lines(outlook)))
+    return outlook
+
+
+def _deploy(file: str, context: str | None, timeout: float, *, wait: bool, force: bool, quiet: bool) -> dict[str, Any]:
+    from kuberay import deploy as steps
+    from kuberay import plan_screen
+    from kuberay.api import Api
+    from kuberay.release import release_of
+
+    service = checked(file)
+    release = release_of(service).id
+    say = _nothing if quiet else _say
+    api = Api.connect(context)
+    outlook = steps.look(api, service)
+    if not quiet:
+        print("\n".join(plan_screen.lines(outlook)), flush=True)
+    if outlook.refusals and not force:
+        reasons = outlook.refusals if quiet else ["for the reasons above"]
+        raise Refused(f"Nothing was changed: {' '.join(reasons)} --force applies it all the same.")
+    steps.apply(api, service, outlook, say, force=force)
+    summary = {"service": service.name, "release": release, "effect": outlook.plan.effect.value, "serving": False}
+    if not wait:
+        return summary
+    shown: dict[str, str] = {}
+    for seconds, stages in steps.wait(api, service, release, timeout):
+        for stage in stages:
+            text = f"{stage.state.value:8} {stage.name}: {stage.detail}"
+            if shown.get(stage.name) != text:
+                shown[stage.name] = text
+                say(f"{seconds:5.0f} s  {text}")
+    say(f"Release {release} serves. switchyard chat -f {file} talks to it; switchyard status -f {file} shows it.")
+    return {**summary, "serving": True}
+
+
+def _say(text: str) -> None:
+    print(f"  {text}", flush=True)
+
+
+def _nothing(text: str) -> None:
+    pass

@@ -5,25 +5,19 @@ What is served, and how, is in the other sections (:mod:`serve_app.config`); not
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 import service_file
+from kuberay.accelerators import GPU_RESOURCE
 from kuberay.errors import ConfigError
+from kuberay.values import Amount, Cpus, DnsLabel, Env, GroupName, Image, ObjectName, Size
 from serve_app.config import ServiceConfig, parse_config
 from serve_app.errors import ConfigError as ServiceConfigError
 from service_file import Section
-
-Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")]
-"""An amount in Kubernetes' notation: ``500m`` CPUs, ``24Gi`` of memory."""
-
-DnsLabel = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
-ObjectName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
-GroupName = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]{0,28}[a-z0-9])?$")]
 
 
 class SecretKey(Section):
@@ -36,8 +30,8 @@ class SecretKey(Section):
 class Head(Section):
     """The head pod. It runs no replica: Ray's control plane, Serve's controller and the autoscaler only."""
 
-    cpu: Quantity = "2"
-    memory: Quantity = "8Gi"
+    cpu: Cpus = "2"
+    memory: Size = "8Gi"
     node_selector: dict[str, str] = Field(default_factory=dict[str, str])
     tolerations: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
 
@@ -49,20 +43,26 @@ class WorkerGroup(Section):
     accelerator: str | None = Field(default=None, description="Ray accelerator type, if not engine.accelerator.")
     spot: bool = Field(default=False, description="On spot nodes, which may vanish with 15 s of notice.")
     priority: int | None = Field(
-        default=None, ge=0, description="Groups with a lower number are tried first (KubeRay 1.7). Default: in order."
+        default=None, ge=0, description="Groups with a higher number are tried first (KubeRay 1.7). Default: in order."
     )
     min_replicas: int | None = Field(
         default=None, ge=0, description="Default: scaling.min_replicas, in the first group."
     )
     max_replicas: int | None = Field(default=None, ge=1, description="Default: scaling.max_replicas.")
-    cpu: Quantity | None = Field(default=None, description="CPUs of a pod. Default: by accelerator and GPU count.")
-    memory: Quantity | None = Field(default=None, description="Memory of a pod. Default: by accelerator and GPU count.")
-    ephemeral_storage: Quantity | None = Field(default=None, description="Local disk of a pod, for downloaded weights.")
-    extra_resources: dict[str, int] = Field(
-        default_factory=dict[str, int], description="More of what nodes offer, asked for by each pod."
+    cpu: Cpus | None = Field(default=None, description="CPUs of a pod. Default: by accelerator and GPU count.")
+    memory: Size | None = Field(default=None, description="Memory of a pod. Default: by accelerator and GPU count.")
+    ephemeral_storage: Size | None = Field(default=None, description="Local disk of a pod, for downloaded weights.")
+    extra_resources: dict[str, Amount] = Field(
+        default_factory=dict[str, Amount], description="More of what nodes offer, asked for by each pod."
     )
     node_selector: dict[str, str] = Field(default_factory=dict[str, str])
     tolerations: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
+
+    @model_validator(mode="after")
+    def _ordered(self) -> WorkerGroup:
+        if self.min_replicas is not None and self.max_replicas is not None and self.min_replicas > self.max_replicas:
+            raise ValueError(f"min_replicas ({self.min_replicas}) is above max_replicas ({self.max_replicas})")
+        return self
 
 
 class Upgrade(Section):
@@ -101,6 +101,8 @@ class GcsFaultTolerance(Section):
     def _complete(self) -> GcsFaultTolerance:
         if (self.backend == "redis") != (self.redis_address is not None):
             raise ValueError("redis_address belongs to backend redis, which needs it")
+        if self.redis_password is not None and self.backend != "redis":
+            raise ValueError("redis_password belongs to backend redis")
         return self
 
 
@@ -119,7 +121,7 @@ class KubernetesConfig(Section):
     """The whole section."""
 
     namespace: DnsLabel = "default"
-    image: str | None = Field(default=None, description="The image built from the Dockerfile, by tag or digest.")
+    image: Image | None = Field(default=None, description="The image built from the Dockerfile, by tag or digest.")
     image_pull_secrets: list[ObjectName] = Field(default_factory=list[ObjectName])
     service_account: DnsLabel | None = Field(
         default=None, description="Kubernetes service account of the pods, e.g. bound to a Google one. Default: ours."
@@ -137,28 +139,8 @@ class KubernetesConfig(Section):
     model_cache_claim: ObjectName | None = Field(
         default=None, description="PersistentVolumeClaim for downloaded weights. Default: the pod's local disk."
     )
-    env: dict[str, str] = Field(default_factory=dict[str, str], description="More environment of the Ray containers.")
+    env: Env = Field(default_factory=dict[str, str], description="More environment of the Ray containers.")
     probe_timeout_s: int = Field(default=5, ge=1, le=60)
-
-    @field_validator("image")
-    @classmethod
-    def _image(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        if not re.fullmatch(r"[\w./:-]+(@sha256:[0-9a-f]{64})?", value):
-            raise ValueError("must be an image reference such as HOST/PROJECT/switchyard:1.0 or ...@sha256:DIGEST")
-        last = value.rsplit("/", 1)[-1]
-        if "@" not in value and (":" not in last or last.endswith(":latest")):
-            raise ValueError("must have a tag other than latest, or a digest: what runs has to be known")
-        return value
-
-    @field_validator("env")
-    @classmethod
-    def _env(cls, value: dict[str, str]) -> dict[str, str]:
-        for name in value:
-            if re.search(r"TOKEN|PASSWORD|SECRET|API_KEY", name):
-                raise ValueError(f"{name} looks like a secret; put it into a Secret (hf_token, api_keys)")
-        return value
 
     @model_validator(mode="after")
     def _groups(self) -> KubernetesConfig:
@@ -186,13 +168,23 @@ def load(path: str | Path, environ: Mapping[str, str]) -> Service:
     Raises:
         ConfigError: it cannot be read, or asks for what cannot be.
     """
-    file = Path(path)
     try:
-        text = service_file.read(file)
-        overrides = service_file.overrides_in(environ)
-        parsed = service_file.override(service_file.parse(text, str(file)), overrides)
-        config = parse_config(text, source=str(file), environ=environ)
-        return check(Service(config, parsed.section("kubernetes", KubernetesConfig)))
+        text = service_file.read(Path(path))
+    except service_file.ServiceFileError as error:
+        raise ConfigError(str(error)) from None
+    return parse(text, source=str(path), environ=environ)
+
+
+def parse(text: str, *, source: str, environ: Mapping[str, str]) -> Service:
+    """Turn a service file's text into a service, overrides applied. ``source`` is the file's name, for messages.
+
+    Raises:
+        ConfigError: it asks for what cannot be.
+    """
+    try:
+        config = parse_config(text, source=source, environ=environ)
+        file = service_file.override(service_file.parse(text, source), service_file.overrides_in(environ))
+        return check(Service(config, file.section("kubernetes", KubernetesConfig)))
     except (service_file.ServiceFileError, ServiceConfigError) as error:
         raise ConfigError(str(error)) from None
 
@@ -209,8 +201,6 @@ def check(service: Service) -> Service:
             "kubernetes.image is missing: the image the pods run. Build it with `make image`, push it to a registry "
             "the cluster can pull from, and name it here."
         )
-    if len(config.name) > MAX_NAME:
-        raise ConfigError(f"name: KubeRay allows {MAX_NAME} characters, '{config.name}' has {len(config.name)}.")
     if config.serving.api_keys_file is not None and kubernetes.api_keys is None:
         raise ConfigError(
             "serving.api_keys_file names a file of this machine. On Kubernetes put it into a Secret and name that in "
@@ -225,10 +215,34 @@ def check(service: Service) -> Service:
     if most < config.scaling.min_replicas:
         raise ConfigError(
             f"kubernetes.worker_groups allow {most} replicas in all, scaling.min_replicas is "
-            f"{config.scaling.min_replicas}."
+            f"{config.scaling.min_replicas}. Raise a group's max_replicas, or lower scaling.min_replicas."
         )
+    _check_placement(service)
     return service
 
 
-MAX_NAME = 47
-"""KubeRay's bound for RayService names (ray-operator/controllers/ray/utils/constant.go, MaxRayServiceNameLength)."""
+def _check_placement(service: Service) -> None:
+    """Whether Ray could ever find room for a replica in these groups."""
+    engine = service.config.engine
+    if engine.on_cpu and engine.cpus_per_worker == 0:
+        raise ConfigError(
+            "engine.cpus_per_worker is 0 on CPUs: a replica that asks for nothing would be put on the head, and no "
+            "worker pod be made for it. Set it to 1 or more."
+        )
+    for group in service.kubernetes.worker_groups:
+        if group.accelerator is not None and engine.on_cpu:
+            raise ConfigError(
+                f"Worker group '{group.name}' has accelerator {group.accelerator}, but engine.accelerator is cpu. Set "
+                "engine.accelerator, or leave the group's out."
+            )
+        if group.accelerator is not None and engine.accelerator not in ("gpu", group.accelerator):
+            raise ConfigError(
+                f"Worker group '{group.name}' has accelerator {group.accelerator}, but engine.accelerator is "
+                f"{engine.accelerator}: no replica would fit there. Set engine.accelerator to gpu (any), or leave the "
+                "group's out."
+            )
+        if GPU_RESOURCE in group.extra_resources and not engine.on_cpu:
+            raise ConfigError(
+                f"Worker group '{group.name}' asks for {GPU_RESOURCE} in extra_resources; a pod's GPUs come from "
+                "engine.tensor_parallel_size. Leave it out."
+            )

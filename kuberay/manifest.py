@@ -10,7 +10,8 @@ What changes when is decided here:
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, cast
 
 import yaml
 
@@ -76,7 +77,7 @@ def ray_service(service: Service, release: Release) -> RayService:
     config, kubernetes = service
     upgrade = kubernetes.upgrade
     options = None
-    if upgrade.strategy == "NewClusterWithIncrementalUpgrade":
+    if upgrade.strategy == "NewClusterWithIncrementalUpgrade" and upgrade.gateway_class:
         options = ClusterUpgradeOptions(
             max_surge_percent=upgrade.max_surge_percent,
             step_size_percent=upgrade.step_size_percent,
@@ -209,6 +210,8 @@ def _network_policy(service: Service) -> Json:
     policy = service.kubernetes.network_policy
 
     def namespaces(*names: str) -> list[Json]:
+        if not names:
+            return []
         values = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": list(names)}
         return [{"namespaceSelector": {"matchExpressions": [values]}}]
 
@@ -223,6 +226,8 @@ def _network_policy(service: Service) -> Json:
         {"from": namespaces(*policy.monitoring_namespaces), "ports": ports(8080, 9101)},
         {"ports": ports(8000)} | ({} if clients is None else {"from": namespaces(*clients)}),
     ]
+    # Nobody is named: the rule is left out. To Kubernetes an empty "from" would mean everybody.
+    rules = [rule for rule in rules if rule.get("from") != []]
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -254,9 +259,14 @@ class _Readable(yaml.SafeDumper):
         return True
 
 
+# What kubectl's YAML reader takes for a number or a truth value and PyYAML leaves bare: 1e3, 012, 0o17, y.
+_AMBIGUOUS = re.compile(r"[-+.]?[0-9][0-9a-fA-FoOxX_.+-]*|[yYnN]")
+
+
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in value else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+    style = "|" if "\n" in value else "'" if _AMBIGUOUS.fullmatch(value) else None
+    node: yaml.ScalarNode = cast("Any", dumper).represent_scalar("tag:yaml.org,2002:str", value, style=style)
+    return node
 
 
 _Readable.add_representer(str, _text)

@@ -37,6 +37,8 @@ DRAIN_MARGIN_S = 30
 OBJECT_STORE_BYTES = 512 * 2**20
 """Ray would keep 30 % of a pod's memory for objects; requests and answers need little."""
 
+WORKER_ENV = {"HF_HOME": f"{MODELS_FOLDER}/huggingface", "XDG_CACHE_HOME": f"{MODELS_FOLDER}/cache"}
+
 SECURITY_CONTEXT: Json = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
@@ -69,7 +71,7 @@ def head_group(service: Service, release: Release) -> HeadGroupSpec:
             container,
             role="head",
             grace_s=HEAD_GRACE_S,
-            node_selector=head.node_selector,
+            node_selector=dict(sorted(head.node_selector.items())),
             tolerations=head.tolerations,
             volumes=[],
         ),
@@ -118,8 +120,8 @@ def _worker_group(service: Service, release: Release, group: WorkerGroup, place:
         start["num-gpus"] = str(engine.tensor_parallel_size)  # see serve_app/cpu_platform_class.py
     if custom:
         start["resources"] = json.dumps(json.dumps(custom))
-    container = _container(service, release, "ray-worker", WORKER_PORTS)
-    container["env"] += _worker_env(service)
+    container = _container(service, release, "ray-worker", WORKER_PORTS, WORKER_ENV)
+    container["env"].append(_from_secret("HF_TOKEN", kubernetes.hf_token))
     container["volumeMounts"] += [{"name": "models", "mountPath": MODELS_FOLDER}]
     container |= {
         "resources": _worker_resources(group, kind, gpus, cpus),
@@ -127,7 +129,7 @@ def _worker_group(service: Service, release: Release, group: WorkerGroup, place:
         # HAProxy answers this once a replica behind it does; KubeRay's own probe wants wget in the image.
         "readinessProbe": _probe(service, "/-/healthz", WORKER_PORTS["serve"], failures=2, delay=10),
     }
-    selector = dict(group.node_selector)
+    selector = dict(sorted(group.node_selector.items()))
     tolerations = list(group.tolerations)
     if kind is not None:
         selector.setdefault(GKE_ACCELERATOR_LABEL, kind.gke)
@@ -137,8 +139,6 @@ def _worker_group(service: Service, release: Release, group: WorkerGroup, place:
         selector.setdefault(GKE_SPOT_LABEL, "true")
         tolerations.append({"key": GKE_SPOT_LABEL, "operator": "Equal", "value": "true", "effect": "NoSchedule"})
     low, high = group_bounds(service, place)
-    if group.priority is None and len(kubernetes.worker_groups) > 1:
-        group = group.model_copy(update={"priority": place})
     return WorkerGroupSpec(
         group_name=group.name,
         replicas=low,
@@ -146,9 +146,7 @@ def _worker_group(service: Service, release: Release, group: WorkerGroup, place:
         max_replicas=high,
         num_of_hosts=hosts,
         idle_timeout_seconds=kubernetes.idle_timeout_s,
-        priority=group.priority
-        if group.priority is not None
-        else (place if len(kubernetes.worker_groups) > 1 else None),
+        priority=_priority(service, place),
         ray_start_params=start,
         template=_template(
             service,
@@ -161,6 +159,13 @@ def _worker_group(service: Service, release: Release, group: WorkerGroup, place:
             volumes=[_models_volume(service)],
         ),
     )
+
+
+def _priority(service: Service, place: int) -> int | None:
+    """Ray tries groups with a higher number first (ray/autoscaler/v2/scheduler.py)."""
+    groups = service.kubernetes.worker_groups
+    given = groups[place].priority
+    return given if given is not None or len(groups) == 1 else len(groups) - 1 - place
 
 
 def group_bounds(service: Service, place: int) -> tuple[int, int]:
@@ -193,9 +198,9 @@ def _accelerator(service: Service, group: WorkerGroup) -> Accelerator | None:
 
 
 def _worker_resources(group: WorkerGroup, kind: Accelerator | None, gpus: int, cpus: float) -> Json:
-    cpu = group.cpu or (str(kind.cpu * gpus) if kind else f"{math.ceil(cpus * 1000) + 500}m")
+    cpu = group.cpu or (str(max(kind.cpu * gpus, math.ceil(cpus))) if kind else f"{math.ceil(cpus * 1000) + 500}m")
     memory = group.memory or f"{kind.memory_gib * gpus if kind else 8 * max(1, gpus)}Gi"
-    more: Json = {name: str(amount) for name, amount in group.extra_resources.items()}
+    more: Json = {name: str(amount) for name, amount in sorted(group.extra_resources.items())}
     if gpus:
         more[GPU_RESOURCE] = str(gpus)
     if group.ephemeral_storage:
@@ -209,7 +214,9 @@ def _resources(cpu: str, memory: str, more: Json | None = None) -> Json:
     return {"requests": {"cpu": cpu, **fixed}, "limits": fixed}
 
 
-def _container(service: Service, release: Release, name: str, ports: dict[str, int]) -> dict[str, Any]:
+def _container(
+    service: Service, release: Release, name: str, ports: dict[str, int], more: dict[str, str] | None = None
+) -> dict[str, Any]:
     kubernetes = service.kubernetes
     longest = longest_request_s(service)
     environ = {
@@ -219,7 +226,9 @@ def _container(service: Service, release: Release, name: str, ports: dict[str, i
         RELEASE_VARIABLE: release.id,
         # A reload or an end of HAProxy leaves running streams as much time as they may take.
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(longest),
-        **kubernetes.env,
+        **(more or {}),
+        # In one order: the order of variables is part of what KubeRay's hash is made of.
+        **dict(sorted(kubernetes.env.items())),
     }
     container: dict[str, Any] = {
         "name": name,
@@ -234,14 +243,6 @@ def _container(service: Service, release: Release, name: str, ports: dict[str, i
         folder = API_KEYS_FILE.rsplit("/", 1)[0]
         container["volumeMounts"].append({"name": "api-keys", "mountPath": folder, "readOnly": True})
     return container
-
-
-def _worker_env(service: Service) -> list[Json]:
-    return [
-        {"name": "HF_HOME", "value": f"{MODELS_FOLDER}/huggingface"},
-        {"name": "XDG_CACHE_HOME", "value": f"{MODELS_FOLDER}/cache"},
-        _from_secret("HF_TOKEN", service.kubernetes.hf_token),
-    ]
 
 
 def _from_secret(variable: str, secret: SecretKey) -> Json:
@@ -305,6 +306,6 @@ def _template(
     if node_selector:
         spec["nodeSelector"] = node_selector
     if tolerations:
-        spec["tolerations"] = tolerations
+        spec["tolerations"] = [dict(sorted(one.items())) for one in tolerations]
     pod_labels = labels(service) | {"switchyard.dev/release": release.id, "switchyard.dev/role": role}
     return {"metadata": {"labels": pod_labels}, "spec": spec}

@@ -48,19 +48,19 @@ class AutoscalerOptions(Part):
 
 
 class HeadGroupSpec(Part):
-    ray_start_params: dict[str, str]
+    ray_start_params: dict[str, str] | None = None
     template: Json
 
 
 class WorkerGroupSpec(Part):
     group_name: str
     replicas: int | None = None
-    min_replicas: int | None = None
-    max_replicas: int | None = None
+    min_replicas: int
+    max_replicas: int
     num_of_hosts: int | None = None
     idle_timeout_seconds: int | None = None
     priority: int | None = None  # KubeRay 1.7
-    ray_start_params: dict[str, str]
+    ray_start_params: dict[str, str] | None = None
     template: Json
 
 
@@ -76,9 +76,9 @@ class RayClusterSpec(Part):
 
 class ClusterUpgradeOptions(Part):
     max_surge_percent: int | None = None
-    step_size_percent: int | None = None
-    interval_seconds: int | None = None
-    gateway_class_name: str | None = None
+    step_size_percent: int
+    interval_seconds: int
+    gateway_class_name: str
 
 
 class UpgradeStrategy(Part):
@@ -87,7 +87,7 @@ class UpgradeStrategy(Part):
 
 
 class RayServiceSpec(Part):
-    serve_config_v2: str
+    serve_config_v2: str | None = None
     ray_cluster_config: RayClusterSpec
     upgrade_strategy: UpgradeStrategy | None = None
     ray_cluster_deletion_delay_seconds: int | None = None

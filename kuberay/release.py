@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -46,4 +46,13 @@ def release_of(service: Service) -> Release:
         data["serving"]["api_keys_file"] = API_KEYS_FILE
     image = service.kubernetes.image or ""
     text = json.dumps({"config": data, "image": image, "env": service.kubernetes.env}, sort_keys=True)
-    return Release(hashlib.sha256(text.encode()).hexdigest()[:12], yaml.safe_dump(data, sort_keys=False), image)
+    return Release(hashlib.sha256(text.encode()).hexdigest()[:12], yaml.safe_dump(data, sort_keys=True), image)
+
+
+def parse(text: str | None) -> dict[str, Any]:
+    """A release's configuration out of its ConfigMap; empty where there is none or somebody spoiled it."""
+    try:
+        data = yaml.safe_load(text or "")
+    except yaml.YAMLError:
+        return {}
+    return cast("dict[str, Any]", data) if isinstance(data, dict) else {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 Object = Mapping[str, Any]
 """A Kubernetes object in the API's JSON form. Secrets hold their keys with empty values, never their contents."""
@@ -73,9 +73,10 @@ def dig(item: Any, *path: str | int, default: Any = None) -> Any:
     """``item[a][b]...``, or ``default`` where a step is missing or null."""
     for step in path:
         if isinstance(item, Mapping):
-            item = item.get(step)
-        elif isinstance(item, list) and isinstance(step, int) and -len(item) <= step < len(item):
-            item = item[step]
+            item = cast("Mapping[Any, Any]", item).get(step)
+        elif isinstance(item, list) and isinstance(step, int):
+            items = cast("list[Any]", item)
+            item = items[step] if -len(items) <= step < len(items) else None
         else:
             return default
     return default if item is None else item
@@ -88,4 +89,5 @@ def labels(item: Object) -> Mapping[str, str]:
 
 def condition(item: Object | None, kind: str) -> Mapping[str, Any]:
     """The status condition of that type, or an empty mapping."""
-    return next((one for one in dig(item, "status", "conditions", default=[]) if one.get("type") == kind), {})
+    found: list[Mapping[str, Any]] = dig(item, "status", "conditions", default=[])
+    return next((one for one in found if one.get("type") == kind), dict[str, Any]())

@@ -10,18 +10,16 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
+from serve_app import json_schemas
 from serve_app.errors import BadRequest
 
 MAX_JSON_DEPTH = 64
 MAX_DIGITS = 64
 MAX_N = 4  # as VLLM_MAX_N_SEQUENCES: for a larger one vLLM says that it is full (503) before it looks at the bound
 MAX_STOP_LENGTH = 256
-MAX_TOOLS = 128  # OpenAI's bound
-MAX_SCHEMA_BYTES = 32 * 1024
-MAX_SCHEMA_COUNT = 10_000
 
 _REFUSED_FIELDS = frozenset({
     "chat_template", "mm_processor_kwargs", "media_io_kwargs", "prompt_embeds",
@@ -36,9 +34,6 @@ _NUMBERS = frozenset({
     "presence_penalty", "frequency_penalty", "repetition_penalty",
 })  # fmt: skip
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
-_SCHEMA_FIELDS = ("response_format", "text", "tools")
-"""Where a JSON schema can be, from which vLLM makes a grammar."""
-_SCHEMA_COUNTS = frozenset({"minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"})
 
 _TEXT_PART_TYPES = frozenset({"text", "input_text", "output_text", "refusal", "reasoning_text"})
 _TEXT_PART_KEYS = frozenset({"type", "text", "refusal", "annotations", "logprobs"})
@@ -70,9 +65,9 @@ def check_body(path: str, body: bytes) -> None:
         if _has_media(fields.get(name)):
             raise BadRequest("Images, audio, video and files are not accepted by this service; send text.", param=name)
     _check_values(fields)
-    for name in _SCHEMA_FIELDS:
+    for name in json_schemas.FIELDS:
         if fields.get(name) is not None:
-            _check_schema(name, fields[name])
+            json_schemas.check(name, fields[name])
 
 
 def _check_values(fields: Mapping[str, Any]) -> None:
@@ -98,47 +93,6 @@ def _check_values(fields: Mapping[str, Any]) -> None:
         # Templates write a role between the model's own markers: one of the client's would be a marker as well.
         if isinstance(role, str) and role not in _ROLES:
             raise BadRequest(f"Unknown role {role[:32]!a}. Known: {', '.join(sorted(_ROLES))}.", param="messages")
-
-
-def _check_schema(name: str, value: object) -> None:
-    """Refuse schemas that take the engine long to make a grammar from: it does so to the end, for nobody if need be."""
-    if isinstance(value, list) and len(cast("list[object]", value)) > MAX_TOOLS:
-        raise BadRequest(f"'{name}' can have at most {MAX_TOOLS} items.", param=name)
-    if len(json.dumps(value)) > MAX_SCHEMA_BYTES:
-        raise BadRequest(f"'{name}' can have at most {MAX_SCHEMA_BYTES} bytes.", param=name)
-    for found in _objects(cast("object", value)):
-        for key in _SCHEMA_COUNTS & found.keys():
-            if isinstance(found[key], int | float) and found[key] > MAX_SCHEMA_COUNT:
-                raise BadRequest(f"'{key}' in '{name}' can be at most {MAX_SCHEMA_COUNT}.", param=name)
-        if _is_endless(found):
-            raise BadRequest(f"A '$ref' in '{name}' leads to itself.", param=name)
-
-
-def _objects(value: object) -> Iterator[Mapping[str, Any]]:
-    """Every JSON object in a value, itself included."""
-    if isinstance(value, dict):
-        found = cast("dict[str, Any]", value)
-        yield found
-        value = list(found.values())
-    for item in cast("list[object]", value) if isinstance(value, list) else []:
-        yield from _objects(item)
-
-
-def _is_endless(schema: Mapping[str, Any]) -> bool:
-    """Whether a definition in ``schema`` is nothing but references that come back to it."""
-    refs = {
-        f"#/{key}/{name}": str(_dict(one).get("$ref"))
-        for key in ("$defs", "definitions")
-        for name, one in _dict(schema.get(key)).items()
-    }
-    for at in refs.values():
-        seen: set[str] = set()
-        while at in refs and at not in seen:
-            seen.add(at)
-            at = refs[at]  # noqa: PLW2901 a walk from each
-        if at in seen:
-            return True
-    return False
 
 
 def _dict(value: object) -> dict[str, Any]:

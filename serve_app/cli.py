@@ -31,6 +31,17 @@ FileOption = Annotated[
 ]
 
 
+UrlOption = Annotated[str, typer.Option(help="Where the service is.")]
+QuestionArgument = Annotated[str | None, typer.Argument(help="Ask this one thing and leave.")]
+PromptArgument = Annotated[str | None, typer.Argument(help="Default: standard input.")]
+SystemOption = Annotated[str | None, typer.Option(help="System message.")]
+MaxTokensOption = Annotated[int | None, typer.Option(min=1, help="Most tokens an answer may have.")]
+TemperatureOption = Annotated[float | None, typer.Option(min=0, max=2, help="0 is the likeliest answer.")]
+AnswerOption = Annotated[
+    str, typer.Option("--output", "-o", help="text as it comes, or json with token counts and release.")
+]
+
+
 def serve(
     file: FileOption = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port, instead of the file's.")] = None,
@@ -55,6 +66,7 @@ def serve(
     steps = _Steps()
     try:
         config = load(file, environ)
+        _warn(config)
         from serve_app import local
 
         with local.running(config, report=steps.begin, dashboard=dashboard) as running:
@@ -64,17 +76,17 @@ def serve(
                 signal.pause()
     except KeyboardInterrupt:
         steps.end(interrupted=True)
-        print("Stopped. Nothing is left running.")
+        _say_goodbye()
     except SwitchyardError as error:
         steps.end(failed=True)
         _fail(error)
 
 
 def chat(
-    question: Annotated[str | None, typer.Argument(help="Ask this one thing and leave.")] = None,
-    url: Annotated[str, typer.Option(help="Where the service is.")] = "http://localhost:8000",
-    system: Annotated[str | None, typer.Option(help="System message.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens an answer may have.")] = None,
+    question: QuestionArgument = None,
+    url: UrlOption = "http://localhost:8000",
+    system: SystemOption = None,
+    max_tokens: MaxTokensOption = None,
 ) -> None:
     """Chat with a running service in the terminal. The key, if it wants one, is taken from $SWITCHYARD_API_KEY.
 
@@ -97,6 +109,39 @@ def chat(
         _fail(error)
 
 
+def generate(
+    prompt: PromptArgument = None,
+    url: UrlOption = "http://localhost:8000",
+    max_tokens: MaxTokensOption = None,
+    temperature: TemperatureOption = None,
+    output: AnswerOption = "text",
+) -> None:
+    """Ask a running service once. The key, if it wants one, is taken from $SWITCHYARD_API_KEY.
+
+    Example: switchyard generate "The capital of France is" --max-tokens 8
+    """
+    from serve_app import client
+
+    if output not in ("text", "json"):
+        raise typer.BadParameter("use text or json.", param_hint="--output")
+    body: dict[str, Any] = {"prompt": prompt if prompt is not None else sys.stdin.read().strip()}
+    optional = {"max_tokens": max_tokens, "temperature": temperature}
+    body |= {key: value for key, value in optional.items() if value is not None}
+    key = os.environ.get("SWITCHYARD_API_KEY")
+    try:
+        if output == "json":
+            print(json.dumps(client.whole(url, body, key), indent=2))
+            return
+        for piece in client.stream(url, body, key):
+            print(piece, end="", flush=True)
+        print()
+    except KeyboardInterrupt:
+        print()
+        raise typer.Exit(130) from None
+    except SwitchyardError as error:
+        _fail(error)
+
+
 @config_app.command()
 def show(
     file: FileOption = None,
@@ -112,6 +157,7 @@ def show(
         config = load(file)
     except SwitchyardError as error:
         _fail(error)
+    _warn(config)
     data: dict[str, Any] = {"release": config.release, **config.model_dump(mode="json")}
     print(json.dumps(data, indent=2) if output == "json" else yaml.safe_dump(data, sort_keys=False), end="")
     if output == "json":
@@ -170,6 +216,21 @@ def _welcome(config: ServiceConfig, running: Running, took: float) -> None:
         "Ctrl-C stops everything.",
         flush=True,
     )
+
+
+def _say_goodbye() -> None:
+    from serve_app import lifetime
+
+    left = [f"{process.name()} (pid {process.pid})" for process in lifetime.descendants()]
+    if left:
+        print(f"switchyard: stopped, but still running: {', '.join(left)}.", file=sys.stderr)
+        raise typer.Exit(1)
+    print("Stopped. Nothing is left running.")
+
+
+def _warn(config: ServiceConfig) -> None:
+    for warning in config.warnings:
+        print(f"switchyard: warning: {warning}", file=sys.stderr)
 
 
 def _fail(error: Exception) -> None:

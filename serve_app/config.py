@@ -77,7 +77,17 @@ class ModelConfig(Section):
     @property
     def public_id(self) -> str:
         """The id, or the served name where the id is a folder of this machine."""
-        return self.served_name if self.id.startswith(("/", ".", "~")) else self.id
+        return self.served_name if self._is_folder else self.id
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether the id always means the same weights, as far as can be told: a Hugging Face id needs a revision."""
+        elsewhere = self.id in ("embedded", "tiny") or self.id.startswith("gs://") or self._is_folder
+        return elsewhere or self.revision is not None
+
+    @property
+    def _is_folder(self) -> bool:
+        return self.id.startswith(("/", ".", "~"))
 
 
 class EngineConfig(Section):
@@ -192,6 +202,16 @@ class ServiceConfig(Section):
                 f"model.max_model_len ({limit})"
             )
         return self
+
+    @property
+    def warnings(self) -> list[str]:
+        """What works, but is better changed."""
+        if self.model.is_pinned:
+            return []
+        return [
+            f"model.id {self.model.id} has no model.revision: each start serves what is newest on Hugging Face then, "
+            "and replicas started at different times may differ. Pin a commit (40 hex digits)."
+        ]
 
     @property
     def release(self) -> str:

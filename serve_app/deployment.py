@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import logging
 import os
 import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import AsyncIterator
@@ -22,16 +24,18 @@ from ray.serve.config import AutoscalingConfig
 
 from models import store
 from models.errors import ModelError
-from serve_app import http, progress
+from serve_app import http, preflight, progress
 from serve_app.config import ServiceConfig
 from serve_app.engine import collect
 from serve_app.engine_options import Weights, executor, placement, thread_binding
-from serve_app.errors import ConfigError, StartError
+from serve_app.errors import ConfigError, StartError, SwitchyardError
 from serve_app.load import load
 from serve_app.run_environment import set_environment
 from serve_app.schema import Event, GenerateRequest, GenerateResponse
 from serve_app.vllm_args import one_line
 from serve_app.vllm_engine import VllmEngine
+
+logger = logging.getLogger("ray.serve")
 
 HANDLE_HEADROOM = 64
 """Requests Serve lets into a replica beyond what the engine admits, so that the engine's 503 is what a client sees."""
@@ -44,6 +48,8 @@ class LLM:
 
     async def __init__(self, config: dict[str, Any]) -> None:
         self.config = ServiceConfig.model_validate(config)
+        for warning in self.config.warnings:
+            logger.warning(warning)
         try:
             limits = http.limits_of(self.config)
             progress.tell("preparing the model")
@@ -108,11 +114,20 @@ def build(args: dict[str, Any]) -> serve.Application:
 
     Raises:
         ConfigError: the file is wrong, or there is another argument.
+        StartError: vLLM does not accept its settings, found before Ray starts.
+        SystemExit: either of them, in Ray's ``serve`` command, with the message alone.
     """
     if unknown := sorted(args.keys() - {"config"}):
         raise ConfigError(f"serve_app:build knows the argument 'config' only, not {', '.join(unknown)}.")
-    _prepare_ray()
-    return bind(load(args.get("config")))
+    try:
+        config = load(args.get("config"))
+        if not ray.is_initialized():
+            _prepare_ray(config)
+    except SwitchyardError as error:
+        if _serve_command() is None:
+            raise
+        sys.exit(f"switchyard: {error}")  # Ray's command line would print a stack trace
+    return bind(config)
 
 
 def bind(config: ServiceConfig) -> serve.Application:
@@ -143,16 +158,25 @@ def bind(config: ServiceConfig) -> serve.Application:
     return LLM.options(**options).bind(config.model_dump(mode="json"))
 
 
-def _prepare_ray() -> None:
-    """Give the Ray that ``serve run`` is about to start its settings.
+def _prepare_ray(config: ServiceConfig) -> None:
+    """Check the service as ``switchyard serve`` does, and give the Ray that is about to start its settings.
 
-    A cluster that runs already has its own; in a pod they come with the pod.
+    A cluster that runs already has its own settings and machines; in a pod they come with the pod.
     """
-    if ray.is_initialized():
-        return
+    elsewhere = os.environ.get("RAY_ADDRESS", "local") not in ("", "local")
+    if not elsewhere and _serve_command() != "build":  # `serve build` only writes down what is to run somewhere else
+        http.limits_of(config)
+        located = preflight.find_model(config, report=logger.info)
+        if executor(config) != "ray":  # its workers' machines are not this one
+            preflight.check_engine(config, located)
     folder = tempfile.mkdtemp(prefix="switchyard-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    set_environment(Path(folder))
+    set_environment(Path(folder), config)
+
+
+def _serve_command() -> str | None:
+    """The sub-command, where this process is Ray's ``serve`` command line."""
+    return "".join(sys.argv[1:2]) if Path(sys.argv[0]).name == "serve" else None
 
 
 def _workers_placement(config: ServiceConfig) -> Any:

@@ -5,8 +5,9 @@ Facts behind the choices are cited where they are made.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from serve_app.config import ServiceConfig
 
@@ -42,6 +43,7 @@ def engine_options(config: ServiceConfig, weights: Weights, *, bf16_is_fast: boo
         "max_num_queued_reqs": engine.max_num_seqs + engine.max_waiting,
         "gpu_memory_utilization": engine.gpu_memory_utilization,
         "enable_log_requests": False,
+        "structured_outputs_config": _structured_outputs(engine.options),
     }
     optional = {
         "revision": weights.revision,
@@ -52,12 +54,25 @@ def engine_options(config: ServiceConfig, weights: Weights, *, bf16_is_fast: boo
         "kv_cache_memory_bytes": kv_cache_bytes(config),
     }
     options |= {key: value for key, value in optional.items() if value is not None}
+    merged = {"structured_outputs_config"}
     if engine.on_cpu and engine.pipeline_parallel_size > 1:
         # Buffers between stages are made in a warm-up that vLLM's CPU worker skips when nothing is compiled
         # (vllm/v1/worker/cpu_worker.py): compile, but with the backend that takes no time.
         options |= {"enforce_eager": False, "compilation_config": {"mode": 2, "backend": "eager"}}
-        return options | {key: value for key, value in engine.options.items() if key != "enforce_eager"}
-    return options | engine.options
+        merged.add("enforce_eager")
+    return options | {key: value for key, value in engine.options.items() if key not in merged}
+
+
+def _structured_outputs(given: Mapping[str, Any]) -> Any:
+    """The backend that makes grammars: llguidance, unless ``engine.options`` names another.
+
+    Left to itself, vLLM goes by the first schema it sees and keeps to that backend, so that what is valid depends on
+    who came first; and xgrammar 0.2.8 fails in the engine, with a 500, on a pattern like ``[a-z]{1,500}`` that it
+    accepted before.
+    """
+    own: Any = given.get("structured_outputs_config") or {}
+    # What is no mapping is left for vLLM's check to refuse.
+    return {"backend": "guidance", **cast("dict[str, Any]", own)} if isinstance(own, dict) else own
 
 
 def executor(config: ServiceConfig) -> str | None:

@@ -7,6 +7,8 @@ starts.
 
 from __future__ import annotations
 
+import math
+
 SERVE_ENV: dict[str, str] = {
     # HAProxy in front, each replica listening on a port of its own: no Python proxy process in a request's way.
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
@@ -35,5 +37,14 @@ RELEASE_VARIABLE = "SWITCHYARD_RELEASE"
 LAPTOP_ENV: dict[str, str] = {
     # Nothing deregisters replicas from a load balancer here, so a stop need not wait for one.
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
-    "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "5",
 }
+
+
+def haproxy_env(max_request_s: float) -> dict[str, str]:
+    """What HAProxy must be told so that it does not end a request before the service itself would.
+
+    A change of the replicas is a reload: a new HAProxy takes over, and the old one goes on with the requests it has,
+    for as long as this (Ray's default: 120 s). Its ``timeout client`` (3600 s) needs nothing: measured, HAProxy 2.8
+    counts it only while it waits for the client, and Ray sets no ``timeout server``.
+    """
+    return {"RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(math.ceil(max_request_s) + 5)}

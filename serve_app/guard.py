@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Set
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -102,11 +102,12 @@ def parse_keys(lines: Iterable[str]) -> frozenset[str]:
 
 
 class Guard:
-    """The middleware. ``Guard(app, limits)`` is an ASGI app."""
+    """The middleware. ``Guard(app, limits)`` is an ASGI app; ``absent`` are the routes its model has no use for."""
 
-    def __init__(self, app: App, limits: Limits | None = None) -> None:
+    def __init__(self, app: App, limits: Limits | None = None, absent: Set[str] = frozenset()) -> None:
         self.app = app
         self.limits = limits or Limits()
+        self.absent = absent
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -158,7 +159,11 @@ class Guard:
         if path not in OPEN_ROUTES and self.limits.key_hashes:
             _check_key(known.get(b"authorization", b""), self.limits.key_hashes)
         if path not in ROUTES:
-            raise NotFound(f"There is no route {path[:128]!a}. Known: {', '.join(ROUTES)}.")
+            raise NotFound(
+                f"There is no route {path[:128]!a}. Known: {', '.join(sorted(ROUTES.keys() - self.absent))}."
+            )
+        if path in self.absent:
+            raise NotFound(f"The model that is served here cannot do {path}: it is of another kind.")
         if method not in ROUTES[path]:
             allowed = sorted(ROUTES[path])
             message = f"{path} takes {' or '.join(allowed)}, not {method[:16]!a}."

@@ -1,16 +1,20 @@
 """The HAProxy that Ray Serve starts, as this project wants it. Ray is told of it by ``RAY_SERVE_HAPROXY_BINARY_PATH``.
 
-Two things are changed, without touching the configuration Ray writes:
+Three things are changed:
 
 * It ends with the process that started it (see :mod:`serve_app.lifetime`).
+* It takes headers out of requests by which a client would tell Serve how to treat it: Serve obeys them before our own
+  code sees the request. Ray's template has no place for a rule, so HAProxy is given a copy of the file with one more.
 * It does not splice. With ``option splice-request``, which Ray sets, HAProxy 2.8 stops watching a client whose body
   came in a packet after the headers, as most clients send it: the client leaves, and the engine goes on to the end.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
+import re
 import socket
 import sys
 from pathlib import Path
@@ -20,6 +24,8 @@ from serve_app.lifetime import end_with_parent
 NO_SPLICE = "-dS"
 BLOCK = 64
 PATH_VARIABLE = "RAY_SERVE_HAPROXY_BINARY_PATH"
+DROPPED_HEADERS = ("x-request-timeout-seconds", "x-request-disconnect-disabled")
+_FRONTEND = re.compile(r"^frontend http_frontend\n(?:\s+bind .*\n)+", re.MULTILINE)
 
 
 def run() -> None:
@@ -32,7 +38,25 @@ def run() -> None:
         binary: str = get_haproxy_binary()
     except (ImportError, FileNotFoundError):
         sys.exit("switchyard-haproxy: no HAProxy is installed. Install ray[serve], which brings one.")
-    os.execv(binary, [binary, NO_SPLICE, *sys.argv[1:]])
+    os.execv(binary, [binary, NO_SPLICE, *_own_configuration(sys.argv[1:])])
+
+
+def _own_configuration(arguments: list[str]) -> list[str]:
+    """The arguments with the file after ``-f`` replaced by ours; as they are if that cannot be made."""
+    for index, argument in enumerate(arguments[:-1]):
+        if argument == "-f":
+            theirs = Path(arguments[index + 1])
+            ours = theirs.with_name(f"switchyard-{theirs.name}")
+            with contextlib.suppress(OSError):
+                ours.write_text(without_headers(theirs.read_text()))
+                return [*arguments[: index + 1], str(ours), *arguments[index + 2 :]]
+    return arguments
+
+
+def without_headers(configuration: str) -> str:
+    """Ray's configuration with a rule for each of :data:`DROPPED_HEADERS` at the head of its HTTP frontend."""
+    rules = "".join(f"    http-request del-header {name}\n" for name in DROPPED_HEADERS)
+    return _FRONTEND.sub(lambda found: found[0] + rules, configuration, count=1)
 
 
 def launcher() -> dict[str, str]:

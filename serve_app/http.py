@@ -59,8 +59,11 @@ async def vllm_app(engine: VllmEngine, limits: Limits) -> FastAPI:
         route for route in app.router.routes if getattr(route, "path", None) in ROUTES.keys() - {"/health"}
     ]
     add_routes(app, engine, engine.config)
+    if "generate" not in engine.tasks:
+        app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", None) != "/generate"]
+    absent = ROUTES.keys() - {getattr(route, "path", None) for route in app.router.routes}
     app.middleware_stack = None  # vLLM's last step has built it already; what is added here must be in it too
-    app.add_middleware(Guard, limits=limits)  # type: ignore[arg-type]
+    app.add_middleware(Guard, limits=limits, absent=absent)  # type: ignore[arg-type]
     return app
 
 

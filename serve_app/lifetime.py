@@ -70,30 +70,28 @@ def stay_behind() -> None:
     sys.exit(code if code >= 0 else 128 - code)
 
 
-def end_descendants(grace_s: float = 5.0) -> list[str]:
+def end_descendants(grace_s: float = 5.0) -> None:
     """End every process below this one: SIGTERM, after ``grace_s`` seconds SIGKILL, and give up ten seconds later.
 
-    Returns:
-        Names of the processes that had to be ended.
+    What is left then (:func:`descendants`) is in the kernel's hands: a GPU driver, a dead disk.
     """
-    ended: dict[int, str] = {}
+    told: set[int] = set()
     deadline = time.monotonic() + grace_s
-    while left := [p for p in psutil.Process().children(recursive=True) if _alive(p)]:
-        kill = time.monotonic() > deadline
-        if time.monotonic() > deadline + 10:  # a process in the kernel's hands (a GPU driver, a dead disk)
-            break
+    while (left := descendants()) and time.monotonic() < deadline + 10:
         for process in left:
-            try:
-                if kill:
+            with contextlib.suppress(psutil.Error):
+                if time.monotonic() > deadline:
                     process.kill()
-                elif process.pid not in ended:
+                elif process.pid not in told:
                     process.terminate()
-                ended.setdefault(process.pid, process.name())
-            except psutil.Error:
-                continue
+                    told.add(process.pid)
         psutil.wait_procs(left, timeout=0.2)
     _reap()
-    return sorted(ended.values())
+
+
+def descendants() -> list[psutil.Process]:
+    """Every process below this one that runs; with :func:`adopt_orphans`, also those whose own parent has died."""
+    return [process for process in psutil.Process().children(recursive=True) if _alive(process)]
 
 
 def _reap() -> None:

@@ -13,7 +13,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +21,12 @@ from typing import Any
 
 import httpx2
 
-from models import store
-from models.errors import ModelError
+from models.store import Report
 from serve_app import http, lifetime, preflight, progress
 from serve_app.config import ServiceConfig
 from serve_app.errors import StartError
 from serve_app.run_environment import set_environment
 
-Report = Callable[[str], None]
 START_TIMEOUT_S = 1800.0
 _VLLM_ERROR = re.compile(
     r"^\((?:Worker|EngineCore)[^)]*\) ERROR [^\]]*\] ((?:\w+\.)*\w*(?:Error|Exception): .+)$", re.MULTILINE
@@ -60,12 +58,7 @@ def running(config: ServiceConfig, *, report: Report, dashboard: bool = False) -
     preflight.check_port(config)
     preflight.check_machine(config)
     http.limits_of(config)  # reads the key file, if there is one
-    try:
-        store.check(config.model.id)
-        report(f"finding the model {config.model.id}")
-        located = store.locate(config.model.id, config.model.revision, report=report)
-    except ModelError as error:
-        raise StartError(str(error)) from error
+    located = preflight.find_model(config, report)
     preflight.check_machine(config, preflight.weights_size(located))
     report("asking vLLM to check the engine options")
     preflight.check_engine(config, located)
@@ -73,7 +66,7 @@ def running(config: ServiceConfig, *, report: Report, dashboard: bool = False) -
     lifetime.adopt_orphans()
     folder = Path(tempfile.mkdtemp(prefix="switchyard-"))
     try:
-        set_environment(folder)
+        set_environment(folder, config)
         os.environ[progress.PROGRESS_VARIABLE] = str(folder / "progress.jsonl")
         report("starting Ray")
         ray_address, logs = _start_ray(config, dashboard)

@@ -18,7 +18,9 @@ from typing import Any
 
 import psutil
 
-from models.store import Located, cache_folder
+from models import store
+from models.errors import ModelError
+from models.store import Located, Report, cache_folder
 from serve_app.config import ServiceConfig
 from serve_app.engine_options import GIB, Weights, engine_options, executor, kv_cache_bytes
 from serve_app.errors import StartError
@@ -96,6 +98,20 @@ def weights_size(located: Located) -> int:
     """Bytes of the weights of a model in a local folder; 0 if it is elsewhere."""
     folder = Path(located.model)
     return sum(file.stat().st_size for file in folder.glob("*.safetensors")) if folder.is_dir() else 0
+
+
+def find_model(config: ServiceConfig, report: Report) -> Located:
+    """The service's model, fetched or made if need be.
+
+    Raises:
+        StartError: it is not there; with what to do about it.
+    """
+    try:
+        store.check(config.model.id)
+        report(f"finding the model {config.model.id}")
+        return store.locate(config.model.id, config.model.revision, report=report)
+    except ModelError as error:
+        raise StartError(str(error)) from error
 
 
 def check_engine(config: ServiceConfig, located: Located) -> None:

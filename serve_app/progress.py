@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,17 +15,16 @@ PROGRESS_VARIABLE = "SWITCHYARD_PROGRESS"
 
 @dataclass(frozen=True)
 class Step:
-    """What was begun (or went wrong, when ``failed``) and when (Unix time, seconds)."""
+    """What was begun, or went wrong, when ``failed``."""
 
     text: str
     failed: bool
-    at: float
 
 
 def tell(text: str, *, failed: bool = False) -> None:
     """Add a step to the file, if there is one."""
     if path := os.environ.get(PROGRESS_VARIABLE):
-        line = json.dumps({"text": text, "failed": failed, "at": time.time()})
+        line = json.dumps({"text": text, "failed": failed})
         with Path(path).open("a", encoding="utf-8") as file:
             file.write(f"{line}\n")
 

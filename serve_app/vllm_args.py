@@ -23,10 +23,14 @@ def engine_args(config: ServiceConfig, weights: Weights) -> Any:
     Raises:
         StartError: ``engine.options`` has a name vLLM does not know.
     """
+    from vllm.config import StructuredOutputsConfig
     from vllm.engine.arg_utils import AsyncEngineArgs
 
+    options = engine_options(config, weights, bf16_is_fast=_bf16_is_fast())
     try:
-        return AsyncEngineArgs(**engine_options(config, weights, bf16_is_fast=_bf16_is_fast()))
+        # vLLM takes a dictionary here as well, but its HTTP side would stumble over it.
+        options["structured_outputs_config"] = StructuredOutputsConfig(**options["structured_outputs_config"])
+        return AsyncEngineArgs(**options)
     except (TypeError, ValueError) as error:
         raise StartError(f"engine.options: {one_line(error)}") from error
 

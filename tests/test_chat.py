@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from serve_app.chat import ChatError, Session, loop, say
+from serve_app.chat import Session, loop, say
+from serve_app.client import ClientError
 
 DONE = b"data: [DONE]\n\n"
 
@@ -132,7 +133,7 @@ def test_events_may_be_cut_anywhere(service: Service) -> None:
 def test_a_refusal(service: Service, status: int, body: bytes, part: str) -> None:
     service.status, service.pieces = status, [body] if body else []
     session = Session(service.url)
-    with pytest.raises(ChatError) as caught:
+    with pytest.raises(ClientError) as caught:
         list(session.ask("Hi?"))
     assert part in str(caught.value)
     assert len(str(caught.value)) < 400
@@ -158,7 +159,7 @@ def test_a_stream_that_breaks_is_told_and_not_remembered(
     service.pieces, service.cut = pieces, cut
     session = Session(service.url)
     heard: list[str] = []
-    with pytest.raises(ChatError) as caught:
+    with pytest.raises(ClientError) as caught:
         heard.extend(session.ask("Hi?"))
     assert part in str(caught.value)
     assert session.turns == []
@@ -181,13 +182,13 @@ def test_nothing_listens() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    with pytest.raises(ChatError, match="Nothing answers at"):
+    with pytest.raises(ClientError, match="Nothing answers at"):
         list(Session(url).ask("Hi?"))
 
 
 @pytest.mark.parametrize("url", ["localhost:8000", "", "http://[::1", "http://127.0.0.1:99999", "ftp://127.0.0.1"])
 def test_an_address_that_is_none(url: str) -> None:
-    with pytest.raises(ChatError) as caught:
+    with pytest.raises(ClientError) as caught:
         list(Session(url).ask("Hi?"))
     assert "Ask again" not in str(caught.value)
 

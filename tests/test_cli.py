@@ -147,3 +147,37 @@ def test_chat_with_nobody_ends_with_1_and_one_line(url: str) -> None:
     done = installed("chat", "Hi?", "--url", url)
     assert (done.returncode, done.stdout) == (1, "")
     assert len(done.stderr.splitlines()) == 1
+
+
+PIN = "299a8560bedf22ed1c72a8a11e7dce4a7f9f51f8"
+
+
+@pytest.mark.parametrize(
+    ("model", "warned"),
+    [
+        ("{id: owner/name}", True),
+        (f"{{id: owner/name, revision: {PIN}}}", False),
+        ("{id: embedded}", False),
+        ("{id: gs://bucket/name}", False),
+        ("{id: ./folder/name}", False),
+    ],
+)
+def test_a_model_that_may_change_is_warned_of(tmp_path: Path, model: str, warned: bool) -> None:
+    file = tmp_path / "service.yaml"
+    file.write_text(f"model: {model}\n")
+    done = invoke("config", "show", "-f", str(file))
+    assert done.exit_code == 0
+    assert yaml.safe_load(done.stdout)["release"]
+    assert [line for line in done.stderr.splitlines() if "has no model.revision" in line] == done.stderr.splitlines()
+    assert bool(done.stderr) is warned
+
+
+def test_serve_warns_before_it_does_anything(tmp_path: Path) -> None:
+    """Then fails, as no machine has so many CPUs."""
+    file = tmp_path / "service.yaml"
+    file.write_text("model: {id: owner/name}\nengine: {cpus_per_worker: 4096}\n")
+    done = installed("serve", "-f", str(file))
+    assert done.returncode == 1
+    first, second = done.stderr.splitlines()
+    assert first.startswith("switchyard: warning: model.id owner/name has no model.revision")
+    assert "4096" in second

@@ -204,3 +204,18 @@ def test_placement_over_nodes(values: dict[str, Any], bundles: list[dict[str, fl
 )
 def test_thread_binding(values: dict[str, Any], cores: int, expected: dict[str, str]) -> None:
     assert thread_binding(engine(**values), cores) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, {"backend": "guidance"}),
+        ({"reasoning_parser": "x"}, {"backend": "guidance", "reasoning_parser": "x"}),
+        ({"backend": "xgrammar"}, {"backend": "xgrammar"}),
+        (["wrong"], ["wrong"]),  # vLLM says so
+    ],
+)
+@pytest.mark.parametrize("stages", [1, 2])
+def test_one_backend_makes_the_grammars(given: Any, expected: Any, stages: int) -> None:
+    config = engine(options={"structured_outputs_config": given, "enforce_eager": True}, pipeline_parallel_size=stages)
+    assert engine_options(config, WEIGHTS)["structured_outputs_config"] == expected

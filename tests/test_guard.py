@@ -225,3 +225,14 @@ async def test_refusals_are_json_envelopes() -> None:
         assert answer.headers["content-type"] == "application/json"
         assert json.loads(answer.body)["error"].keys() == {"message", "type", "param", "code"}
         assert answer.complete
+
+
+async def test_a_route_that_the_model_has_no_use_for_is_not_there() -> None:
+    app = Recorder()
+    guard = Guard(app, absent=frozenset({"/v1/embeddings"}))
+    answer = await Client(guard).post("/v1/embeddings", {"input": "x"})
+    assert (answer.status, app.scopes) == (404, [])
+    assert "cannot do /v1/embeddings" in answer.error["message"]
+    answer = await Client(guard).post("/v1/nothing", {})
+    assert "/v1/completions" in answer.error["message"]
+    assert "/v1/embeddings" not in answer.error["message"]

@@ -88,8 +88,9 @@ lifetime.adopt_orphans()
 code = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', sys.argv[1]]).pid, flush=True)"
 middle = subprocess.run([sys.executable, "-c", code, {leaf!r}], check=True)
 time.sleep(0.2)
-names = lifetime.end_descendants(grace_s={grace})
-print(len(names), flush=True)
+print(len(lifetime.descendants()), flush=True)
+lifetime.end_descendants(grace_s={grace})
+print(len(lifetime.descendants()), flush=True)
 try:
     os.waitpid(-1, os.WNOHANG)
 except ChildProcessError:
@@ -104,7 +105,7 @@ def test_an_orphaned_grandchild_is_found_ended_and_reaped(start: Start, leaf: st
     process = start(ORPHANS.format(leaf=leaf, grace=grace))
     grandchild = first_line(process)
     out, _ = process.communicate(timeout=30)
-    assert out.splitlines() == ["1", "no children left"]
+    assert out.splitlines() == ["1", "0", "no children left"]
     assert process.returncode == 0
     assert not psutil.pid_exists(grandchild)
     assert time.monotonic() - begun < 4
@@ -114,13 +115,14 @@ def test_zombies_are_reaped(start: Start) -> None:
     process = start(
         "children = [subprocess.Popen(['true']).pid for _ in range(3)]\n"
         "time.sleep(0.2)\n"
-        "print(len(lifetime.end_descendants()), *[os.path.exists(f'/proc/{pid}') for pid in children])\n"
+        "lifetime.end_descendants()\n"
+        "print(len(lifetime.descendants()), *[os.path.exists(f'/proc/{pid}') for pid in children])\n"
     )
     assert process.communicate(timeout=30)[0].split() == ["0", "False", "False", "False"]
 
 
 def test_with_no_descendants_nothing_happens(start: Start) -> None:
-    assert start("print(lifetime.end_descendants())").communicate(timeout=30)[0] == "[]\n"
+    assert start("lifetime.end_descendants(); print(lifetime.descendants())").communicate(timeout=30)[0] == "[]\n"
 
 
 def test_the_haproxy_launcher_becomes_haproxy(start: Start) -> None:

@@ -80,13 +80,14 @@ def test_the_tools_agree_with_both_stacks() -> None:
 def test_every_package_is_listed_and_there() -> None:
     listed = PROJECT["tool"]["setuptools"]
     for package in listed["packages"]:
-        assert (ROOT / package / "__init__.py").is_file()
+        assert (ROOT / package.replace(".", "/") / "__init__.py").is_file()
     for module in listed["py-modules"]:
         assert (ROOT / f"{module}.py").is_file()
-    there = {file.parent.name for file in ROOT.glob("*/__init__.py")} - {"tests"}
-    assert there == set(listed["packages"])
+    top = {file.parent.name for file in ROOT.glob("*/__init__.py")} - {"tests"}
+    files = (file for package in top for file in (ROOT / package).rglob("__init__.py"))
+    assert {".".join(file.parent.relative_to(ROOT).parts) for file in files} == set(listed["packages"])
     assert {file.stem for file in ROOT.glob("*.py")} == set(listed["py-modules"])
-    assert set(listed["packages"]) <= set(PROJECT["tool"]["importlinter"]["root_packages"])
+    assert top <= set(PROJECT["tool"]["importlinter"]["root_packages"])
 
 
 def test_requirement_files_of_the_extras_are_there() -> None:

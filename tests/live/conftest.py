@@ -8,24 +8,32 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import psutil
 import pytest
 
+from serve_app import lifetime
+
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
+LONG = 8000
+"""Tokens of an answer that takes seconds on any machine: what must be ended early is recognised by having fewer."""
 TINY = """
 name: llm
-model: {id: tiny, dtype: float32, max_model_len: 1024}
+model: {id: tiny, dtype: float32, max_model_len: 8192}
 engine: {max_num_seqs: 8, max_waiting: 4, kv_cache_gib: 0.2, options: {enforce_eager: true}}
 serving: {health_window_s: 6, defaults: {max_tokens: 16, temperature: 0}}
 """
-OURS = ("raylet", "gcs_server", "haproxy", "VLLM::", "ray::", "default_worker.py", "log_monitor.py", "switchyard")
+SERVE_RUN = ("python", str(ROOT / "tests/live/serve_on.py"), "$PORT", "run")
+"""``serve run``, on a free port."""
+_ROOTS: set[int] = set()
+"""The process at the head of each thing that is meant to run just now: what is below it is in its place."""
 
 
 @dataclass
@@ -36,6 +44,13 @@ class Service:
     process: subprocess.Popen[str]
     log: Path
     client: httpx2.Client = field(default_factory=lambda: httpx2.Client(timeout=10))
+    killed: bool = False
+
+    def kill(self) -> None:
+        """End it in the way that it cannot notice."""
+        self.killed = True
+        self.process.kill()
+        self.process.wait(10)
 
     def metric(self, name: str) -> float:
         """Sum of a vLLM metric over its labels."""
@@ -45,6 +60,15 @@ class Service:
     def in_flight(self) -> int:
         """Requests the engine holds, running and waiting."""
         return self.client.get(f"{self.url}/health").json()["in_flight"]
+
+    def listener(self) -> psutil.Process:
+        """The process below the service that listens where clients connect."""
+        port = httpx2.URL(self.url).port
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            for connection in process.net_connections("tcp"):
+                if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+                    return process
+        raise AssertionError(f"nothing of the service listens on {port}")
 
     def vllm(self, name: str) -> psutil.Process:
         """One of vLLM's processes: ``EngineCore`` or ``Worker``."""
@@ -59,30 +83,54 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until(condition, timeout_s: float, what: str) -> float:
+def wait_until(condition: Callable[[], object], timeout_s: float, what: str | Callable[[], str]) -> float:
     """Poll until ``condition()`` is true; the seconds it took."""
     begun = time.monotonic()
     while not condition():
         took = time.monotonic() - begun
-        assert took < timeout_s, f"{what}: not within {timeout_s} s"
-        time.sleep(0.05)
+        assert took < timeout_s, f"{what if isinstance(what, str) else what()}: not within {timeout_s} s"
+        time.sleep(0.02)
     return time.monotonic() - begun
 
 
-def snapshot() -> set[int]:
-    """Pids of every process of Ray, HAProxy, vLLM or ours, zombies included unless it is init that should reap them."""
-    found = psutil.process_iter(["cmdline", "name", "status", "ppid"])
-    return {p.pid for p in found if _is_ours(p) and (p.info["status"], p.info["ppid"]) != (psutil.STATUS_ZOMBIE, 1)}
+def leftovers() -> list[psutil.Process]:
+    """Every process that the tests started and nobody is responsible for any more: Ray's, HAProxy, vLLM's, whatever.
+
+    The test process is a subreaper (:func:`adopted`), so what loses its parent becomes its child, unless a service that
+    runs adopts it. Names and marks in the environment would not do: `setproctitle` writes over both.
+    """
+    found: list[psutil.Process] = []
+    waiting = [child for child in psutil.Process().children() if child.pid not in _ROOTS]
+    while waiting:
+        process = waiting.pop()
+        with suppress(psutil.NoSuchProcess):
+            waiting += process.children()
+            if process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+            elif process.ppid() == os.getpid():
+                os.waitpid(process.pid, os.WNOHANG)  # adopted, and nobody else will look
+    return found
 
 
-def describe(pids: set[int]) -> list[str]:
-    """What processes with these pids are, for a message."""
-    return [f"{p.pid} {p.info['name']}" for p in psutil.process_iter(["name"]) if p.pid in pids]
+def assert_nothing_left(within_s: float = 20) -> None:
+    """Wait for the last process to go; name those that do not."""
+    wait_until(lambda: not leftovers(), within_s, lambda: f"everything to be gone, {[p.name() for p in leftovers()]}")
 
 
-def _is_ours(process: psutil.Process) -> bool:
-    text = " ".join(process.info["cmdline"] or []) or process.info["name"] or ""
-    return any(word in text for word in OURS) and process.pid != os.getpid()
+@contextmanager
+def responsible(process: subprocess.Popen[Any]) -> Iterator[None]:
+    """What is below ``process`` is not left over while the block runs."""
+    _ROOTS.add(process.pid)
+    try:
+        yield
+    finally:
+        _ROOTS.discard(process.pid)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def adopted() -> None:
+    """Makes this process the parent of every orphan below it."""
+    lifetime.adopt_orphans()
 
 
 @contextmanager
@@ -90,7 +138,6 @@ def serving(
     folder: Path, *arguments: str, ready: str = "Ctrl-C stops", env: dict[str, str] | None = None
 ) -> Iterator[Service]:
     """Run a command that serves on ``$PORT`` until the block ends; then Ctrl-C, and nothing may be left."""
-    before = snapshot()
     port = free_port()
     log = folder / "serve.log"
     # RAY_ADDRESS=local: `serve run` would join a cluster that some `ray start` of this machine has noted down.
@@ -105,16 +152,18 @@ def serving(
             text=True,
             start_new_session=True,
         )
+    service = Service(f"http://localhost:{port}", process, log)
+    with responsible(process):
         try:
-            wait_until(lambda: ready in log.read_text() or process.poll() is not None, 150, f"{arguments} to serve")
+            wait_until(lambda: ready in log.read_text() or process.poll() is not None, 270, f"{arguments} to serve")
             assert process.poll() is None, log.read_text()
-            yield Service(f"http://localhost:{port}", process, log)
+            yield service
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
                 process.wait(60)
-    assert process.returncode in (0, -signal.SIGKILL), log.read_text()
-    wait_until(lambda: not snapshot() - before, 20, f"everything to be gone, {describe(snapshot() - before)}")
+    assert process.returncode == (-signal.SIGKILL if service.killed else 0), log.read_text()
+    assert_nothing_left()
 
 
 @pytest.fixture(scope="session")

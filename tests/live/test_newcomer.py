@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -78,8 +77,7 @@ def test_a_kill_that_cannot_be_caught_leaves_nothing_either(embedded: Service):
     """Last, as it ends the service: SIGKILL to the one process that would have cleaned up."""
     family = psutil.Process(embedded.process.pid).children(recursive=True)
     assert {"raylet", "haproxy", "VLLM::EngineCor", "VLLM::Worker"} <= {process.name()[:15] for process in family}
-    embedded.process.send_signal(signal.SIGKILL)
-    embedded.process.wait(10)
+    embedded.kill()
     wait_until(lambda: not any(map(alive, family)), 30, "Ray, HAProxy and vLLM to be gone")
 
 

@@ -1,6 +1,7 @@
 """Tensor parallel within a node and pipeline parallel over two Ray nodes, with two CPU workers each: they really serve.
 
-The second lays out the very bundles deploy/gke-multi-gpu.yaml would, over nodes that claim to have a GPU.
+The first is started as Ray users start things, with ``serve run`` and a builder: one start less. The second lays out
+the very bundles deploy/gke-multi-gpu.yaml would, over nodes that claim to have a GPU.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import pytest
 
 from serve_app.environment import ENGINE_ENV, LAPTOP_ENV, SERVE_ENV
 
-from .conftest import BIN, ROOT, Service, free_port, serving, snapshot, wait_until
+from .conftest import BIN, ROOT, SERVE_RUN, Service, assert_nothing_left, free_port, serving, wait_until
 
 pytestmark = pytest.mark.live
 
@@ -38,22 +39,37 @@ def expected(tiny: Service) -> str:
     return httpx2.post(f"{tiny.url}/generate", json=REQUEST, timeout=60).json()["text"]
 
 
-@needs_two_cores
-def test_tensor_parallel_in_one_node(tmp_path: Path, expected: str):
-    file = tmp_path / "tp.yaml"
+@pytest.fixture(scope="module")
+def tensor_parallel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Two workers in one node, started with ``serve run`` and the builder."""
+    folder = tmp_path_factory.mktemp("tp")
+    file = folder / "tp.yaml"
     file.write_text(FILE.format(parallel="tensor_parallel_size"))
-    with serving(tmp_path, "switchyard", "serve", "-f", str(file)) as service:
-        answer = httpx2.post(f"{service.url}/generate", json=REQUEST, timeout=120).json()
-        children = psutil.Process(service.process.pid).children(recursive=True)
-        workers = [p for p in children if p.name().startswith("VLLM::Worker")]
+    with serving(folder, *SERVE_RUN, "serve_app:build", f"config={file}", ready="is ready at") as service:
+        yield service
+
+
+@needs_two_cores
+def test_tensor_parallel_in_one_node(tensor_parallel: Service, expected: str):
+    answer = httpx2.post(f"{tensor_parallel.url}/generate", json=REQUEST, timeout=120).json()
+    children = psutil.Process(tensor_parallel.process.pid).children(recursive=True)
+    workers = [p for p in children if p.name().startswith("VLLM::Worker")]
     assert answer["text"] == expected
     assert len(workers) == 2
+
+
+@needs_two_cores
+def test_serve_run_with_the_builder(tensor_parallel: Service):
+    body = {"prompt": "the", "max_tokens": 4}
+    answer = httpx2.post(f"{tensor_parallel.url}/generate", json=body, timeout=60)
+    assert answer.json()["usage"]["completion_tokens"] == 4
+    assert tensor_parallel.listener().name() == "haproxy"
+    assert tensor_parallel.process.poll() is None
 
 
 @pytest.fixture
 def two_nodes(tmp_path: Path) -> Iterator[str]:
     """Two Ray nodes on this machine, each with its own address and a logical GPU; yields the cluster's address."""
-    before = snapshot()
     port = free_port()
     environ = {**os.environ, **LAPTOP_ENV, **SERVE_ENV, **ENGINE_ENV, "RAY_AUTH_MODE": "disabled"}
     environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -75,7 +91,7 @@ def two_nodes(tmp_path: Path) -> Iterator[str]:
         for node in reversed(nodes):
             node.terminate()
             node.wait(60)
-        wait_until(lambda: not snapshot() - before, 30, "both nodes to be gone")
+        assert_nothing_left(30)
         shutil.rmtree(temporary, ignore_errors=True)
 
 

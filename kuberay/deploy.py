@@ -1,0 +1,151 @@
+"""Makes a cluster match a service file: looks, plans, refuses or applies, and waits until it serves.
+
+Each step may be run again: what is already there is left alone, and a run that was ended half-way is gone on with by
+the next one, from any machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Callable, Iterator
+
+from kuberay.api import Api
+from kuberay.capacity import Prices, pod_gpus, switch, unpriced
+from kuberay.config import Service
+from kuberay.diff import Effect, plan
+from kuberay.errors import Conflict, Forbidden, NotFound, Refused
+from kuberay.kinds import CONFIGMAP, KINDS, NAMESPACE, POD, RAYCLUSTER, RAYSERVICE, Kind
+from kuberay.manifest import labels, objects, token_secret
+from kuberay.observe import observe
+from kuberay.outlook import Outlook
+from kuberay.preflight import Seen, preflight, references
+from kuberay.proxy import TOKEN_KEY
+from kuberay.rayservice import Json
+from kuberay.snapshot import SERVICE_LABEL, Object, Snapshot, dig
+from kuberay.stages import Stage, State, is_serving, stages
+from kuberay.wait import WARNINGS, Target, Verdict, wait_for
+
+AUTOSCALER_STATUS = "cluster-autoscaler-status"
+"""A ConfigMap in kube-system that a cluster autoscaler keeps, GKE's too."""
+
+Report = Callable[[str], None]
+
+
+def look(api: Api, service: Service, prices: Prices = unpriced) -> Outlook:
+    """Observe and plan. Changes nothing: the objects go to the API server as a dry run.
+
+    Raises:
+        ApiError: the API server would not take them, with its reason.
+        Refused: the namespace, or KubeRay, is not there.
+    """
+    namespace = service.kubernetes.namespace
+    try:
+        api.get(NAMESPACE, namespace)
+    except NotFound:
+        raise Refused(
+            f"There is no namespace '{namespace}' in {api.context}. Make it (kubectl create namespace {namespace}) or "
+            "name another in kubernetes.namespace."
+        ) from None
+    wanted = objects(service)
+    snapshot = observe(api, namespace, service.name)
+    after = [api.apply(item, dry_run=True) for item in wanted]
+    planned = plan(snapshot, after)
+    new_pods = planned.effect in (Effect.CREATE, Effect.NEW_CLUSTER)
+    stored = next(item for item in after if item["kind"] == "RayService")
+    problems = preflight(service, snapshot, stored, _around(api, service), new_pods=new_pods)
+    return Outlook(snapshot, tuple(wanted), planned, switch(snapshot, stored, prices), tuple(problems))
+
+
+def apply(api: Api, service: Service, outlook: Outlook, report: Report, *, force: bool = False) -> None:
+    """Write what :func:`look` planned, in an order that makes every state on the way a working one.
+
+    Args:
+        force: take over fields that another manager owns.
+    """
+    if service.kubernetes.ray_token_auth:
+        _ensure_token(api, service)
+    for item in outlook.wanted:
+        report(f"applying {item['kind']}/{item['metadata']['name']}")
+        api.apply(item, force=force)
+    for patch in outlook.plan.patches:
+        report(f"patching RayCluster/{patch.cluster}")
+        api.patch(RAYCLUSTER, patch.cluster, service.kubernetes.namespace, list(patch.operations), how="json")
+
+
+def _around(api: Api, service: Service) -> Seen:
+    """What the service refers to, and the room there is. What we may not read is left open: it may be there."""
+    namespace, there = service.kubernetes.namespace, dict[tuple[str, str], Object | None]()
+    for kind, name in references(service):
+        with contextlib.suppress(Forbidden):
+            there[kind, name] = _found(api, KINDS["v1", kind], name, namespace)
+    used: dict[str, int] = {}
+    with contextlib.suppress(Forbidden):
+        for pod in api.list(POD, fields="status.phase!=Succeeded,status.phase!=Failed", trim=_gpu_pod):
+            used[pod["node"]] = used.get(pod["node"], 0) + pod["gpus"]
+    grows = False
+    with contextlib.suppress(Forbidden):
+        grows = _found(api, CONFIGMAP, AUTOSCALER_STATUS, "kube-system") is not None
+    return Seen(there, used, grows)
+
+
+def _found(api: Api, kind: Kind, name: str, namespace: str) -> Object | None:
+    try:
+        return api.get(kind, name, namespace)
+    except NotFound:
+        return None
+
+
+def _gpu_pod(pod: Json) -> Json | None:
+    node = dig(pod, "spec", "nodeName", default="")
+    gpus = pod_gpus(dig(pod, "spec", default={}))
+    return {"node": node, "gpus": gpus} if node and gpus else None
+
+
+def _ensure_token(api: Api, service: Service) -> None:
+    """Ray's token is made once and kept: KubeRay's own would be another for every cluster."""
+    try:
+        api.create(
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {
+                    "name": token_secret(service),
+                    "namespace": service.kubernetes.namespace,
+                    "labels": labels(service),
+                },
+                "stringData": {TOKEN_KEY: secrets.token_urlsafe(32)},
+            }
+        )
+    except Conflict as error:
+        if error.reason != "AlreadyExists":
+            raise
+
+
+def wait(api: Api, service: Service, release: str, within: float) -> Iterator[tuple[float, list[Stage]]]:
+    """Yields (seconds, stages) at each change until the release serves and nothing else does.
+
+    Raises:
+        Incomplete: it does not within ``within`` seconds; says how far it came and the last warnings.
+    """
+
+    def judge(snapshot: Snapshot) -> Verdict:
+        found = stages(snapshot, release)
+        unfinished = next((stage for stage in found if stage.state is not State.DONE), None)
+        text = f"{unfinished.name}: {unfinished.detail or unfinished.state.value}" if unfinished else "serving"
+        return Verdict(is_serving(found), text)
+
+    for progress in wait_for(
+        api, service.kubernetes.namespace, service.name, targets(service.name), judge, within=within
+    ):
+        yield progress.seconds, stages(progress.snapshot, release)
+
+
+def targets(name: str) -> list[Target]:
+    """What to watch of a service."""
+    return [
+        Target(RAYSERVICE, name=name),
+        Target(RAYCLUSTER, selector=f"{SERVICE_LABEL}={name}"),
+        Target(POD, selector=f"app.kubernetes.io/instance={name}"),
+        WARNINGS,
+    ]

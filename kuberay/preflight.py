@@ -1,0 +1,222 @@
+"""What would keep a service from starting, found before it is applied. Pure: what was seen in, problems out.
+
+A problem that refuses is certain: what it names is missing, or can never be had. One that warns may turn out well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from kuberay.accelerators import GPU_RESOURCE
+from kuberay.config import SecretKey, Service
+from kuberay.fields import quantity
+from kuberay.rayservice import Json
+from kuberay.snapshot import Object, Snapshot, dig, labels
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something in the way.
+
+    Attributes:
+        refuses: it is certain, and deploying stops before anything is written.
+        what: one sentence.
+        next: what to do.
+    """
+
+    refuses: bool
+    what: str
+    next: str
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What preflight looks at beside the service's own snapshot.
+
+    Attributes:
+        there: what the service refers to, by (kind, name): the object, or None where there is none. What could not be
+            read is left out.
+        gpus_used: GPUs that pods of any namespace ask for, by node.
+        grows: whether a cluster autoscaler adds nodes.
+    """
+
+    there: Mapping[tuple[str, str], Object | None] = field(default_factory=dict[tuple[str, str], Object | None])
+    gpus_used: Mapping[str, int] = field(default_factory=dict[str, int])
+    grows: bool = False
+
+
+def references(service: Service) -> list[tuple[str, str]]:
+    """(kind, name) of everything a service needs that it does not bring."""
+    kubernetes = service.kubernetes
+    redis = kubernetes.gcs_fault_tolerance.redis_password
+    secrets = [
+        *kubernetes.image_pull_secrets,
+        *(one.name for one in (kubernetes.hf_token, kubernetes.api_keys, redis) if one is not None),
+    ]
+    found = [("Secret", name) for name in dict.fromkeys(secrets)]
+    if kubernetes.service_account:
+        found.append(("ServiceAccount", kubernetes.service_account))
+    if kubernetes.model_cache_claim:
+        found.append(("PersistentVolumeClaim", kubernetes.model_cache_claim))
+    return found
+
+
+def preflight(service: Service, snapshot: Snapshot, wanted: Json, seen: Seen, *, new_pods: bool) -> list[Problem]:
+    """Everything in the way.
+
+    Args:
+        service: the service file.
+        snapshot: what is there of it.
+        wanted: its RayService.
+        seen: what it refers to, and the room there is.
+        new_pods: whether a new cluster comes up, which needs room beside the old one.
+    """
+    found = [*_missing(service, seen)]
+    if new_pods:
+        found += [*_gpus(snapshot, wanted, seen), *_quotas(snapshot, wanted)]
+    return found
+
+
+def _missing(service: Service, seen: Seen) -> Iterator[Problem]:
+    kubernetes, namespace = service.kubernetes, service.kubernetes.namespace
+    there = seen.there
+    for name in kubernetes.image_pull_secrets:
+        if there.get(("Secret", name), {}) is None:
+            yield Problem(
+                True,
+                f"The image pull secret {name} does not exist: no pod could pull its image.",
+                f"kubectl -n {namespace} create secret docker-registry {name} ..., or drop it from "
+                "kubernetes.image_pull_secrets.",
+            )
+    redis = kubernetes.gcs_fault_tolerance.redis_password
+    for purpose, secret in (("kubernetes.api_keys", kubernetes.api_keys), ("the Redis password", redis)):
+        if secret is not None and (why := _lacks(there, secret)):
+            yield Problem(
+                True, f"{why} It is needed for {purpose}: the pods would not start.", _make(namespace, secret)
+            )
+    token, model = kubernetes.hf_token, service.config.model.id
+    if "/" in model and not model.startswith(("gs://", "/", ".", "~")) and (why := _lacks(there, token)):
+        yield Problem(
+            False,
+            f"{why} {model} is fetched from Hugging Face without a token, which fails where it is gated.",
+            _make(namespace, token),
+        )
+    account = kubernetes.service_account
+    if account and there.get(("ServiceAccount", account), {}) is None:
+        yield Problem(
+            True,
+            f"The service account {account} does not exist in namespace {namespace}: no pod could be made.",
+            f"switchyard cluster apply makes it; or kubectl -n {namespace} create serviceaccount {account}.",
+        )
+    claim = kubernetes.model_cache_claim
+    if claim and there.get(("PersistentVolumeClaim", claim), {}) is None:
+        yield Problem(
+            True,
+            f"The PersistentVolumeClaim {claim} does not exist in namespace {namespace}: no worker could start.",
+            "Make it, or drop kubernetes.model_cache_claim to use the pods' own disks.",
+        )
+
+
+def _lacks(there: Mapping[tuple[str, str], Object | None], secret: SecretKey) -> str:
+    item = there.get(("Secret", secret.name), {})
+    if item is None:
+        return f"The Secret {secret.name} does not exist."
+    if item and secret.key not in dig(item, "data", default={}):
+        return f"The Secret {secret.name} has no key {secret.key}."
+    return ""
+
+
+def _make(namespace: str, secret: SecretKey) -> str:
+    return f"kubectl -n {namespace} create secret generic {secret.name} --from-file={secret.key}=FILE"
+
+
+def _gpus(snapshot: Snapshot, wanted: Json, seen: Seen) -> Iterator[Problem]:
+    nodes = list(snapshot.of("Node"))
+    if not nodes:
+        return  # not allowed to look, which the snapshot tells
+    free = {node["metadata"]["name"]: _allocatable(node) - seen.gpus_used.get(_name(node), 0) for node in nodes}
+    for group in dig(wanted, "spec", "rayClusterConfig", "workerGroupSpecs", default=[]):
+        pod: Json = dig(group, "template", "spec", default={})
+        each = int(_requests([pod]).get(GPU_RESOURCE, 0))
+        count = (group.get("minReplicas") or 0) * (group.get("numOfHosts") or 1)
+        if not each or not count:
+            continue
+        fitting = [node for node in nodes if _selected(node, pod)]
+        room = sum(max(free[_name(node)], 0) // each for node in fitting)
+        largest = max((_allocatable(node) for node in fitting), default=0)
+        selector = ",".join(f"{key}={value}" for key, value in pod.get("nodeSelector", {}).items()) or "any"
+        needs = (
+            f"Worker group {group['groupName']} needs {count} pod{'s' * (count > 1)} of {each} GPU{'s' * (each > 1)}"
+        )
+        if room >= count:
+            continue
+        if seen.grows:
+            yield Problem(
+                False,
+                f"{needs}; on the nodes there are now, {room} fit{'s' * (room == 1)} (nodes: {selector}).",
+                "The cluster autoscaler has to add the rest: see that the node pool's maximum and the quota allow it.",
+            )
+        elif fitting and largest < each:
+            yield Problem(
+                True,
+                f"{needs}, but no node has more than {largest} (nodes: {selector}).",
+                "Lower engine.tensor_parallel_size, or use nodes with more GPUs.",
+            )
+        else:
+            why = f"{room} fit{'s' * (room == 1)}" if fitting else "there is no such node"
+            yield Problem(
+                True,
+                f"{needs}, but {why} (nodes: {selector}), and nothing here adds nodes.",
+                "Free GPUs (switchyard status shows who holds them), add nodes, or lower scaling.min_replicas.",
+            )
+
+
+def _quotas(snapshot: Snapshot, wanted: Json) -> Iterator[Problem]:
+    cluster = dig(wanted, "spec", "rayClusterConfig", default={})
+    pods: list[Json] = [dig(cluster, "headGroupSpec", "template", "spec", default={})]
+    for group in cluster.get("workerGroupSpecs", []):
+        count = (group.get("minReplicas") or 0) * (group.get("numOfHosts") or 1)
+        pods += [dig(group, "template", "spec", default={})] * count
+    asked: dict[str, Decimal] = {f"requests.{name}": amount for name, amount in _requests(pods).items()}
+    asked |= {name: asked[f"requests.{name}"] for name in ("cpu", "memory") if f"requests.{name}" in asked}
+    asked["pods"] = Decimal(len(pods))
+    for quota in snapshot.of("ResourceQuota"):
+        hard, used = dig(quota, "status", "hard", default={}), dig(quota, "status", "used", default={})
+        for name, amount in asked.items():
+            if name in hard and quantity(used.get(name, 0)) + amount > quantity(hard[name]):
+                yield Problem(
+                    True,
+                    f"ResourceQuota {_name(quota)} allows {hard[name]} {name}; {used.get(name, 0)} are used and a new "
+                    f"cluster asks for {_plain(amount)} more.",
+                    f"Raise it: kubectl -n {snapshot.namespace} edit resourcequota {_name(quota)}",
+                )
+
+
+def _requests(pods: Iterable[Json]) -> dict[str, Decimal]:
+    total: dict[str, Decimal] = {}
+    for pod in pods:
+        for container in pod.get("containers", []):
+            resources = container.get("resources", {})
+            for name, amount in {**resources.get("limits", {}), **resources.get("requests", {})}.items():
+                total[name] = total.get(name, Decimal(0)) + quantity(amount)
+    return total
+
+
+def _selected(node: Object, pod: Json) -> bool:
+    mine = labels(node)
+    return all(mine.get(key) == value for key, value in pod.get("nodeSelector", {}).items())
+
+
+def _allocatable(node: Object) -> int:
+    return int(dig(node, "status", "allocatable", GPU_RESOURCE, default=0))
+
+
+def _name(item: Object) -> str:
+    return item["metadata"]["name"]
+
+
+def _plain(amount: Any) -> str:
+    return f"{amount.normalize():f}" if isinstance(amount, Decimal) else str(amount)
