@@ -1,0 +1,98 @@
+"""Services that cannot start, made for real: `doctor` names the cause, and `deploy` refuses what it can foresee."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from kuberay import kinds
+from kuberay.api import Api
+from tests.e2e.conftest import Kube, eventually
+from tests.e2e.test_service import FILE, Service
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+
+@pytest.fixture
+def service(kube: Kube) -> Iterator[Service]:
+    with kube.namespace("broken") as namespace:
+        api = Api.connect(kubeconfig=str(kube.kubeconfig))
+        yield Service(kube, api, namespace, {"SWITCHYARD__KUBERNETES__NAMESPACE": namespace})
+        Service(kube, api, namespace, {"SWITCHYARD__KUBERNETES__NAMESPACE": namespace}).run(
+            "delete", "-f", FILE, "--yes", timeout_s=300
+        )
+
+
+def causes(service: Service) -> list[dict[str, Any]]:
+    return json.loads(service.run("doctor", "-f", FILE, "-o", "json").stdout)["findings"]
+
+
+def first_cause(service: Service, wanted: str, within_s: float = 120) -> dict[str, Any]:
+    """Deploy without waiting, and wait for the doctor to find ``wanted`` first."""
+    done = service.run("deploy", "-f", FILE, "--no-wait", "--force")
+    assert done.returncode == 0, done.stderr
+    seen: list[str] = []
+
+    def found() -> dict[str, Any] | None:
+        now = causes(service)
+        seen[:] = [one["id"] for one in now]
+        return now[0] if now and now[0]["id"] == wanted else None
+
+    try:
+        finding = eventually(found, within_s, f"the cause {wanted}")
+    except AssertionError as error:
+        raise AssertionError(f"{error}; found {seen}") from None
+    assert finding is not None
+    return finding
+
+
+def test_an_image_that_does_not_exist(service: Service) -> None:
+    service.environ["SWITCHYARD__KUBERNETES__IMAGE"] = "registry.invalid/nobody/nothing:1"
+    finding = first_cause(service, "image-pull")
+    assert "registry.invalid/nobody/nothing:1" in json.dumps(finding)
+
+
+def test_too_few_gpus(service: Service) -> None:
+    service.environ["SWITCHYARD__KUBERNETES__WORKER_GROUPS"] = (
+        "[{name: workers, cpu: 300m, memory: 1Gi, extra_resources: {nvidia.com/gpu: 99}}]"
+    )
+    refused = service.run("deploy", "-f", FILE, "--no-wait")
+    assert refused.returncode == 1
+    assert "no node has more than 8" in refused.stdout
+    assert service.api.list(kinds.RAYSERVICE, service.namespace) == [], "nothing was written"
+    finding = first_cause(service, "no-gpu-node")
+    assert finding["next_steps"]
+
+
+def test_a_missing_secret(service: Service) -> None:
+    service.environ["SWITCHYARD__KUBERNETES__API_KEYS"] = "{name: no-such-secret, key: keys}"
+    service.environ["SWITCHYARD__SERVING__API_KEYS_FILE"] = "/etc/keys"
+    refused = service.run("deploy", "-f", FILE, "--no-wait")
+    assert refused.returncode == 1
+    assert "The Secret no-such-secret does not exist." in refused.stdout
+    assert first_cause(service, "secret-missing")["next_steps"]
+
+
+def test_a_namespace_that_does_not_exist(service: Service) -> None:
+    service.environ["SWITCHYARD__KUBERNETES__NAMESPACE"] = "nowhere"
+    done = service.run("deploy", "-f", FILE, "--no-wait")
+    assert done.returncode == 1
+    assert "There is no namespace 'nowhere'" in done.stderr
+
+
+def test_a_quota_that_is_too_small(service: Service) -> None:
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "small", "namespace": service.namespace},
+        "spec": {"hard": {"requests.nvidia.com/gpu": "0"}},
+    }
+    service.api.create(quota)
+    hard = lambda: service.api.get(kinds.QUOTA, "small", service.namespace).get("status", {}).get("hard")  # noqa: E731
+    eventually(hard, 30, "the quota to count")
+    refused = service.run("deploy", "-f", FILE, "--no-wait")
+    assert refused.returncode == 1
+    assert "ResourceQuota small allows 0 requests.nvidia.com/gpu" in refused.stdout

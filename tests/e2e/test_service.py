@@ -1,0 +1,286 @@
+"""A service from nothing to nothing on a real cluster: deployed, asked, scaled, broken, upgraded, deleted.
+
+One service for the whole file, as each start of Ray and vLLM takes a minute or two; the tests run in this order, and
+each leaves the service serving. Times are printed (pytest -s) and are those in docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from kuberay import kinds
+from kuberay.api import Api
+from kuberay.snapshot import dig, labels
+from tests.e2e.conftest import Kube, eventually
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).parents[2]
+FILE = "deploy/e2e.yaml"
+START_S = 600
+
+
+@dataclass
+class Service:
+    """The service under test.
+
+    Attributes:
+        environ: overrides of the service file, which tests change to deploy something else.
+    """
+
+    kube: Kube
+    api: Api
+    namespace: str
+    environ: dict[str, str]
+    name: str = "llm"
+
+    def run(self, *arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+        """One ``switchyard`` command, as a user types it."""
+        command = Path(sys.executable).with_name("switchyard")
+        environ = {**os.environ, "KUBECONFIG": str(self.kube.kubeconfig), "COLUMNS": "120", **self.environ}
+        return subprocess.run(
+            [str(command), *arguments],
+            cwd=ROOT,
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def deploy(self, *arguments: str) -> str:
+        """``switchyard deploy``; what it printed."""
+        done = self.run("deploy", "-f", FILE, "--timeout", str(START_S), *arguments, timeout_s=START_S + 60)
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{self.doctor()}"
+        return done.stdout
+
+    def doctor(self) -> str:
+        done = self.run("doctor", "-f", FILE)
+        return done.stdout + done.stderr
+
+    def status(self) -> dict[str, Any]:
+        return json.loads(self.run("status", "-f", FILE, "-o", "json").stdout)
+
+    def diff(self) -> dict[str, Any]:
+        done = self.run("diff", "-f", FILE, "-o", "json")
+        assert done.stdout, done.stderr
+        return json.loads(done.stdout) | {"exit": done.returncode}
+
+    def active(self) -> str:
+        """The RayCluster that serves."""
+        service = self.api.get(kinds.RAYSERVICE, self.name, self.namespace)
+        return dig(service, "status", "activeServiceStatus", "rayClusterName", default="")
+
+    def pods(self, role: str, cluster: str = "") -> list[dict[str, Any]]:
+        selector = f"app.kubernetes.io/instance={self.name},switchyard.dev/role={role}"
+        selector += f",ray.io/cluster={cluster}" if cluster else ""
+        return self.api.list(kinds.POD, self.namespace, selector=selector)
+
+    def ask(self) -> dict[str, Any]:
+        """One request through the Service, as any client in the cluster sends it."""
+        answer = self.api.via_service(
+            "POST",
+            f"{self.name}-serve-svc",
+            8000,
+            "/generate",
+            self.namespace,
+            body={"prompt": "hello", "max_tokens": 8},
+            read_s=60,
+        )
+        return json.loads(answer.body)
+
+
+@pytest.fixture(scope="module")
+def service(kube: Kube) -> Iterator[Service]:
+    with kube.namespace("service") as namespace:
+        api = Api.connect(kubeconfig=str(kube.kubeconfig))
+        yield Service(kube, api, namespace, {"SWITCHYARD__KUBERNETES__NAMESPACE": namespace})
+
+
+def test_deploy_until_it_serves(service: Service) -> None:
+    begun = time.monotonic()
+    printed = service.deploy()
+    print(f"\nfirst deploy: {time.monotonic() - begun:.0f} s")
+    assert "first install" in printed
+    assert "done     traffic: 1 endpoint" in printed
+    answer = service.ask()
+    assert answer["finish_reason"] == "length"
+    assert answer["usage"]["completion_tokens"] == 8
+    assert answer["release"] == service.status()["release"]
+
+
+def test_deploying_again_changes_nothing(service: Service) -> None:
+    found = service.diff()
+    assert (found["exit"], found["effect"], found["changes"], found["problems"]) == (0, "no-op", [], [])
+
+
+def test_a_streamed_answer_through_a_forwarded_port(service: Service) -> None:
+    done = service.run("generate", "-f", FILE, "hello", "--max-tokens", "16")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.strip()) > 10
+    done = service.run("generate", "-f", FILE, "hello", "--max-tokens", "16", "-o", "json")
+    assert json.loads(done.stdout)["usage"]["completion_tokens"] == 16
+
+
+def test_status_doctor_and_logs_of_a_healthy_service(service: Service) -> None:
+    screen = service.run("status", "-f", FILE)
+    assert "Serving" in screen.stdout
+    assert service.active() in screen.stdout
+    doctor = service.run("doctor", "-f", FILE)
+    assert doctor.returncode == 0, doctor.stdout
+    assert "nothing wrong was found" in doctor.stdout
+    assert service.run("status").stdout.count("llm") >= 1
+    logs = service.run("logs", "-f", FILE, "--of", "autoscaler")
+    assert logs.returncode == 0 and logs.stdout, logs.stderr
+
+
+def test_ray_wants_its_token(service: Service) -> None:
+    """The dashboard answers those who have it, through the command line, and nobody else."""
+    head = service.pods("head")[0]["metadata"]["name"]
+    with service.api.forward(head, 8265, service.namespace) as forward, httpx2.Client() as client:
+        assert client.get(f"{forward.url}/api/serve/applications/").status_code == 401
+    assert service.status()["clusters"][0]["replicas"] == {"RUNNING": 1}
+
+
+def test_pods_keep_to_the_restricted_profile(service: Service) -> None:
+    """Admission itself says so, to a dry run of each pod under the strictest standard."""
+    label = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
+    service.api.patch(kinds.NAMESPACE, service.namespace, "", label)
+    try:
+        for pod in [*service.pods("head"), *service.pods("worker")]:
+            copy = {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": f"copy-{pod['metadata']['name']}"[:60], "namespace": service.namespace},
+                "spec": {key: value for key, value in pod["spec"].items() if key != "nodeName"},
+            }
+            service.api.create(copy, dry_run=True)
+    finally:
+        service.api.patch(
+            kinds.NAMESPACE,
+            service.namespace,
+            "",
+            {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": None}}},
+        )
+
+
+def test_scaling_limits_change_in_place(service: Service) -> None:
+    before = service.active()
+    service.environ["SWITCHYARD__SCALING__MAX_REPLICAS"] = "3"
+    found = service.diff()
+    assert (found["exit"], found["effect"], found["refused"]) == (2, "carried over", False)
+    service.deploy()
+    assert service.active() == before
+    cluster = service.api.get(kinds.RAYCLUSTER, before, service.namespace)
+    assert cluster["spec"]["workerGroupSpecs"][0]["maxReplicas"] == 3, "KubeRay alone would not have passed it on"
+    assert service.diff()["effect"] == "no-op"
+
+
+def test_load_brings_a_second_replica_and_quiet_takes_it_away(service: Service) -> None:
+    stop = threading.Event()
+
+    def load(url: str) -> None:
+        with httpx2.Client(timeout=120) as client:
+            while not stop.is_set():
+                client.post(f"{url}/generate", json={"prompt": "again", "max_tokens": 900})
+
+    pod = service.pods("worker")[0]["metadata"]["name"]
+    begun = time.monotonic()
+    with service.api.forward(pod, 8000, service.namespace) as forward:
+        threads = [threading.Thread(target=load, args=(forward.url,), daemon=True) for _ in range(12)]
+        for thread in threads:
+            thread.start()
+        try:
+            eventually(lambda: len(service.pods("worker")) > 1, 180, "a second worker pod")
+            asked = time.monotonic() - begun
+            eventually(
+                lambda: service.status()["clusters"][0]["replicas"].get("RUNNING", 0) > 1, 300, "a second replica"
+            )
+            print(
+                f"\na second pod was asked for after {asked:.0f} s, its replica ran after {time.monotonic() - begun:.0f} s"
+            )
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join(timeout=120)
+    eventually(lambda: len(service.pods("worker")) == 1, 300, "one worker pod again")
+    assert service.ask()["usage"]["completion_tokens"] == 8
+
+
+def test_the_head_is_killed_and_comes_back(service: Service) -> None:
+    head = service.pods("head")[0]
+    service.api.delete(kinds.POD, head["metadata"]["name"], service.namespace, grace_s=0)
+    begun = time.monotonic()
+
+    def serves() -> bool:
+        pods = service.pods("head")
+        if not pods or pods[0]["metadata"]["uid"] == head["metadata"]["uid"]:
+            return False
+        return service.status()["phase"] == "Serving"
+
+    eventually(serves, START_S, "the service to be back")
+    eventually(lambda: answers(service), 120, "an answer")
+    print(f"\nhead killed: serving again after {time.monotonic() - begun:.0f} s")
+
+
+def test_a_new_release_is_a_new_cluster_though_the_operator_restarts_half_way(service: Service) -> None:
+    before, release = service.active(), service.status()["release"]
+    service.environ["SWITCHYARD__SERVING__DEFAULTS__MAX_TOKENS"] = "32"
+    found = service.diff()
+    assert (found["effect"], found["refused"]) == ("NEW CLUSTER", False), found
+    assert found["release"]["before"] == release
+    begun = time.monotonic()
+    done: list[str] = []
+    deploying = threading.Thread(target=lambda: done.append(service.deploy()))
+    deploying.start()
+    pending = ("status", "pendingServiceStatus", "rayClusterName")
+    get = lambda: service.api.get(kinds.RAYSERVICE, service.name, service.namespace)  # noqa: E731
+    eventually(lambda: dig(get(), *pending), 120, "a second cluster")
+    for pod in service.api.list(kinds.POD, selector="app.kubernetes.io/name=kuberay-operator"):
+        service.api.delete(kinds.POD, pod["metadata"]["name"], pod["metadata"]["namespace"])
+    deploying.join(START_S + 60)
+    assert done, "deploy failed, see above"
+    print(f"\nnew release: serving after {time.monotonic() - begun:.0f} s")
+    assert "NEW CLUSTER" in done[0]
+    assert service.active() != before
+    assert service.ask()["release"] == found["release"]["after"] != release
+    old = service.api.get(kinds.RAYCLUSTER, before, service.namespace)
+    assert "deletionTimestamp" not in old["metadata"], "the old cluster is kept for its streams, and for a way back"
+
+
+def test_delete_leaves_nothing(service: Service) -> None:
+    begun = time.monotonic()
+    done = service.run("delete", "-f", FILE, "--yes", timeout_s=300)
+    assert done.returncode == 0, done.stderr
+    print(f"\ndelete: {time.monotonic() - begun:.0f} s")
+    left = [
+        f"{item['kind']}/{item['metadata']['name']}"
+        for kind in (
+            *(kinds.RAYSERVICE, kinds.RAYCLUSTER, kinds.POD, kinds.SERVICE, kinds.CONFIGMAP, kinds.SECRET),
+            *(kinds.PDB, kinds.NETWORKPOLICY, kinds.SERVICEACCOUNT, kinds.ROLE, kinds.ROLEBINDING, kinds.PVC),
+        )
+        for item in service.api.list(kind, service.namespace)
+        if labels(item).get("app.kubernetes.io/instance") == service.name or item["metadata"]["name"].startswith("llm")
+    ]
+    assert left == []
+    assert service.status()["phase"] == "Absent"
+
+
+def answers(service: Service) -> bool:
+    try:
+        return service.ask()["usage"]["completion_tokens"] == 8
+    except Exception as error:
+        print(f"not yet: {error}")
+        return False
