@@ -158,7 +158,10 @@ def _rules() -> list[str]:
 
 @contextmanager
 def _lock() -> Iterator[None]:
+    """One command at a time; and none that would end what somebody else started, as there is room for one cluster."""
     layout.CACHE.mkdir(parents=True, exist_ok=True)
     with (layout.CACHE / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
+        if others := holder.others():
+            raise KubeError(f"Another user's local cluster runs on this machine (process {others[0]}).")
         yield

@@ -40,7 +40,7 @@ def start(*, tied: bool) -> int:
     }
     with (layout.LOGS / "node.log").open("wb") as log:
         process = subprocess.Popen(
-            [*(WITH_PARENT if tied else ()), *UNSHARE, sys.executable, "-m", NODE],
+            [*(WITH_PARENT if tied else ()), *UNSHARE, sys.executable, "-m", NODE, str(layout.RUN)],
             cwd=ROOT,
             env=environ,
             stdin=subprocess.DEVNULL,
@@ -80,12 +80,20 @@ def uptime_s() -> float:
 
 def processes() -> list[psutil.Process]:
     """Every process in the node's namespaces, and the one that holds them, even where the state file is gone."""
-    theirs = set(_state().get("namespaces", []))
+    ours = set(_state().get("namespaces", []))
     return [
         process
         for process in psutil.process_iter(["cmdline"])
-        if NODE in (process.info["cmdline"] or []) or theirs & set(_namespaces(process.pid).values())
+        if ours & set(_namespaces(process.pid).values())
+        or {NODE, str(layout.RUN)} <= set(process.info["cmdline"] or [])
     ]
+
+
+def others() -> list[int]:
+    """Nodes on this machine that were started with another cache folder: they use the same addresses."""
+    ours = {process.pid for process in processes()}
+    found = psutil.process_iter(["cmdline"])
+    return [process.pid for process in found if NODE in (process.info["cmdline"] or []) and process.pid not in ours]
 
 
 def kill() -> None:
