@@ -86,6 +86,11 @@ class Cluster:
         gates = [one for one in self.apps if one.name == GATE]
         return bool(others and gates) and all(one.healthy for one in others) and gates[0].status == "DEPLOYING"
 
+    def node_of(self, replica: str) -> str:
+        """The address at which a Serve replica is, or ``""``."""
+        found = (deployment.places.get(replica, "") for app in self.apps for deployment in app.deployments)
+        return next((one for one in found if one), "")
+
     @property
     def groups(self) -> tuple[Group, ...]:
         """Head first, then the worker groups in the spec's order."""
@@ -127,7 +132,7 @@ class Facts:
             # Redacted before anything is cut out of it: half a token is no longer known for one.
             key: redact(tail(snapshot.logs[key]))
             for key in sorted(snapshot.logs)
-            if snapshot.logs[key]
+            if snapshot.logs[key] and "/" in key
         }
         self._logs_of: dict[str, list[str]] = defaultdict(list)
         for key in self.logs:
@@ -158,9 +163,9 @@ class Facts:
         keys = self._logs_of.get(pod_name, [])
         return [(key, self.logs[key]) for key in keys if not container or key.split("/")[1:2] == [container]]
 
-    def could_not_read(self, *words: str) -> bool:
-        """Whether something with one of these words in its description could not be read."""
-        return any(word in entry.lower() for entry in self.snapshot.unreadable for word in words)
+    def could_not_read(self, *beginnings: str) -> bool:
+        """Whether something whose description begins so could not be read, e.g. ``pods in namespace models: ...``."""
+        return any(entry.lower().startswith(beginnings) for entry in self.snapshot.unreadable)
 
     # The service
 
