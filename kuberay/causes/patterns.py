@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from kuberay.facts import Cluster, Facts
+from kuberay.clusters import Cluster
+from kuberay.facts import Facts
 from kuberay.findings import Evidence, Hit
 from kuberay.objects import text
 from kuberay.redact import redact, shown

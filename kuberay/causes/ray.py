@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from kuberay.causes.patterns import Pattern, pattern
-from kuberay.facts import GATE, Cluster, Facts
+from kuberay.clusters import GATE, Cluster
+from kuberay.facts import Facts
 from kuberay.findings import Evidence, Hit
 from kuberay.objects import items, number, text
 from kuberay.redact import shown
