@@ -38,7 +38,8 @@ RUN --mount=type=cache,target=/root/.cache/uv \
 
 # GKE mounts a GPU node's driver at /usr/local/nvidia.
 ENV PATH=/opt/switchyard/bin:/usr/local/nvidia/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-    LD_LIBRARY_PATH=/usr/local/nvidia/lib64
+    LD_LIBRARY_PATH=/usr/local/nvidia/lib64 \
+    RAY_SERVE_HAPROXY_BINARY_PATH=/opt/switchyard/bin/switchyard-haproxy
 
 # Installed where it stands, as in a checkout: deploy/local.yaml is found beside the packages.
 COPY . /opt/src

@@ -45,7 +45,7 @@ live: dev ## Run the tests that start real Ray and vLLM (ARGS go to pytest)
 	@exec $(BIN)/pytest -m live -q $(ARGS)
 
 e2e: dev ## Run the tests that need Kubernetes and KubeRay: $$KUBECONFIG's, else a local one (ARGS go to pytest)
-	@test -n "$$KUBECONFIG$$SWITCHYARD_E2E_KUBECONFIG" || scripts/kube-needs.sh
+	@test -n "$$KUBECONFIG$$SWITCHYARD_E2E_KUBECONFIG" || { scripts/kube-needs.sh && $(BIN)/python -m tests.e2e.kube build; }
 	@echo "==> End-to-end tests"
 	@exec $(BIN)/pytest -m e2e -q $(ARGS)
 
@@ -78,6 +78,7 @@ lock: $(VENV)/pyvenv.cfg ## Lock requirements/*.txt anew (UPGRADE=1 for the newe
 	@UPGRADE=$(UPGRADE) scripts/lock.sh
 
 clean: ## Remove .venv and every cache that Switchyard made, models included
+	@! test -e "$(CACHE)/kube/run" || $(BIN)/python -m tests.e2e.kube down
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -rf "$(CACHE)"

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Annotated
+
 import typer
 
 import kuberay.cli
 import service_file
+from kuberay import cli_look
 from serve_app import __version__, cli
 from serve_app.config import ServiceConfig
+
+LOCAL = "http://localhost:8000"
+OnClusterOption = Annotated[
+    str | None, typer.Option("--file", "-f", help="Service file: talk to it on its cluster instead of --url.")
+]
 
 app = typer.Typer(
     name="switchyard",
@@ -18,18 +27,59 @@ app = typer.Typer(
     help="Run an open language model on Ray Serve and vLLM, and change it without an outage.",
 )
 app.command()(cli.serve)
-app.command()(cli.chat)
-app.command()(cli.generate)
+
+
+@app.command()
+def chat(
+    question: cli.QuestionArgument = None,
+    url: cli.UrlOption = LOCAL,
+    file: OnClusterOption = None,
+    system: cli.SystemOption = None,
+    max_tokens: cli.MaxTokensOption = None,
+) -> None:
+    """Chat with a running service in the terminal. The key, if it wants one, is taken from $SWITCHYARD_API_KEY.
+
+    Example: switchyard chat "What is the capital of France?"
+    """
+    with _where(url, file) as address:
+        cli.chat(question, address, system, max_tokens)
+
+
+@app.command()
+def generate(
+    prompt: cli.PromptArgument = None,
+    url: cli.UrlOption = LOCAL,
+    file: OnClusterOption = None,
+    max_tokens: cli.MaxTokensOption = None,
+    temperature: cli.TemperatureOption = None,
+    output: cli.AnswerOption = "text",
+) -> None:
+    """Ask a running service once. The key, if it wants one, is taken from $SWITCHYARD_API_KEY.
+
+    Example: switchyard generate -f deploy/gke-l4.yaml "The capital of France is" --max-tokens 8
+    """
+    with _where(url, file) as address:
+        cli.generate(prompt, address, max_tokens, temperature, output)
+
+
+def _where(url: str, file: str | None) -> AbstractContextManager[str]:
+    return cli_look.reached(file) if file else nullcontext(url)
+
+
 app.add_typer(cli.config_app, name="config")
 for command in (
     kuberay.cli.render,
     kuberay.cli.diff,
     kuberay.cli.deploy,
+    cli_look.status,
+    cli_look.doctor,
+    cli_look.logs,
     kuberay.cli.suspend,
     kuberay.cli.resume,
     kuberay.cli.delete,
 ):
     app.command()(command)
+app.command("port-forward")(cli_look.port_forward)
 
 
 @cli.config_app.command()

@@ -5,59 +5,19 @@ What is served, and how, is in the other sections (:mod:`serve_app.config`); not
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 import service_file
 from kuberay.accelerators import GPU_RESOURCE
 from kuberay.errors import ConfigError
+from kuberay.values import Amount, Cpus, DnsLabel, Env, GroupName, Image, ObjectName, Size
 from serve_app.config import ServiceConfig, parse_config
-from serve_app.environment import RELEASE_VARIABLE
 from serve_app.errors import ConfigError as ServiceConfigError
 from service_file import Section
-
-
-def _cpus(value: Any) -> Any:
-    """``2``, ``0.5`` or ``500m``, as text."""
-    text = str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-    if isinstance(text, str) and not re.fullmatch(r"[0-9]+m|[0-9]+(\.[0-9]{1,3})?", text):
-        raise ValueError("must be a number of CPUs such as 2, 0.5 or 500m (thousandths)")
-    return text
-
-
-def _size(value: Any) -> Any:
-    """``24Gi``. A number alone would be bytes, which nobody means, and ``m`` thousandths of one."""
-    text = str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-    if isinstance(text, str) and not re.fullmatch(r"[0-9]+(\.[0-9]+)?(M|G|T|Mi|Gi|Ti)", text):
-        raise ValueError("must be an amount with its unit (Mi, Gi, Ti, M, G or T), such as 24Gi")
-    return text
-
-
-Cpus = Annotated[str, BeforeValidator(_cpus, json_schema_input_type=str | int | float)]
-Size = Annotated[str, BeforeValidator(_size)]
-Amount = Annotated[int, Field(ge=0)]
-
-
-def _name(pattern: str, most: int, rule: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if len(value) > most or not re.fullmatch(pattern, value):
-            raise ValueError(f"must be {rule}, at most {most} characters")
-        return value
-
-    return AfterValidator(check)
-
-
-_PART = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
-_DNS_LABEL = _name(_PART, 63, "lower-case letters, digits and '-', with a letter or digit at both ends")
-_OBJECT_NAME = _name(rf"{_PART}(\.{_PART})*", 253, "lower-case letters, digits, '-' and '.', as Kubernetes names are")
-_GROUP_NAME = _name(r"[a-z]([-a-z0-9]*[a-z0-9])?", 30, "lower-case letters, digits and '-', with a letter first")
-DnsLabel = Annotated[str, _DNS_LABEL]
-ObjectName = Annotated[str, _OBJECT_NAME]
-GroupName = Annotated[str, _GROUP_NAME]
 
 
 class SecretKey(Section):
@@ -161,7 +121,7 @@ class KubernetesConfig(Section):
     """The whole section."""
 
     namespace: DnsLabel = "default"
-    image: str | None = Field(default=None, description="The image built from the Dockerfile, by tag or digest.")
+    image: Image | None = Field(default=None, description="The image built from the Dockerfile, by tag or digest.")
     image_pull_secrets: list[ObjectName] = Field(default_factory=list[ObjectName])
     service_account: DnsLabel | None = Field(
         default=None, description="Kubernetes service account of the pods, e.g. bound to a Google one. Default: ours."
@@ -179,32 +139,8 @@ class KubernetesConfig(Section):
     model_cache_claim: ObjectName | None = Field(
         default=None, description="PersistentVolumeClaim for downloaded weights. Default: the pod's local disk."
     )
-    env: dict[str, str] = Field(default_factory=dict[str, str], description="More environment of the Ray containers.")
+    env: Env = Field(default_factory=dict[str, str], description="More environment of the Ray containers.")
     probe_timeout_s: int = Field(default=5, ge=1, le=60)
-
-    @field_validator("image")
-    @classmethod
-    def _image(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        found = _IMAGE.fullmatch(value)
-        if found is None:
-            raise ValueError("must be an image reference such as HOST/PROJECT/switchyard:1.0 or ...@sha256:DIGEST")
-        if found["digest"] is None and found["tag"] in (None, "latest"):
-            raise ValueError("must have a tag other than latest, or a digest: what runs has to be known")
-        return value
-
-    @field_validator("env")
-    @classmethod
-    def _env(cls, value: dict[str, str]) -> dict[str, str]:
-        for name, text in value.items():
-            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-                raise ValueError(f"'{name}' is no name for a variable; use letters, digits and '_'")
-            if name in _OURS:
-                raise ValueError(f"{name} is set by the release itself; leave it out")
-            if _SECRET_NAME.search(name) or _SECRET_VALUE.match(text):
-                raise ValueError(f"{name} looks like a secret; put it into a Secret (hf_token, api_keys)")
-        return value
 
     @model_validator(mode="after")
     def _groups(self) -> KubernetesConfig:
@@ -212,16 +148,6 @@ class KubernetesConfig(Section):
         if len(set(names)) < len(names):
             raise ValueError(f"worker_groups: each needs a name of its own, not {', '.join(names)}")
         return self
-
-
-# HOST[:PORT]/PATH[:TAG][@DIGEST], as container runtimes read it.
-_IMAGE = re.compile(
-    r"([A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]+)?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
-    r"(:(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127}))?(?P<digest>@sha256:[0-9a-f]{64})?"
-)
-_OURS = ("SWITCHYARD_CONFIG", RELEASE_VARIABLE)
-_SECRET_NAME = re.compile(r"(^|_)(TOKEN|PASSWORD|PASSWD|SECRET|(API|ACCESS|PRIVATE)_?KEY)(_|$)", re.IGNORECASE)
-_SECRET_VALUE = re.compile(r"(hf_|sk-|AIza|gh[pousr]_|-----BEGIN )")
 
 
 class Service(NamedTuple):
@@ -286,10 +212,11 @@ def check(service: Service) -> Service:
             "(gs://bucket/path), or name a volume that holds it in kubernetes.model_cache_claim."
         )
     most = sum(group.max_replicas or config.scaling.max_replicas for group in kubernetes.worker_groups)
-    if most < config.scaling.min_replicas:
+    if most < config.scaling.max_replicas:
         raise ConfigError(
-            f"kubernetes.worker_groups allow {most} replicas in all, scaling.min_replicas is "
-            f"{config.scaling.min_replicas}. Raise a group's max_replicas, or lower scaling.min_replicas."
+            f"kubernetes.worker_groups allow {most} replicas in all, scaling.max_replicas is "
+            f"{config.scaling.max_replicas}: Serve would wait for pods that cannot come. Raise a group's max_replicas, "
+            "or lower scaling.max_replicas."
         )
     _check_placement(service)
     return service

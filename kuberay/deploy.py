@@ -16,6 +16,7 @@ from kuberay.config import Service
 from kuberay.diff import Effect, plan
 from kuberay.errors import Conflict, Forbidden, NotFound, Refused
 from kuberay.kinds import CONFIGMAP, KINDS, NAMESPACE, POD, RAYCLUSTER, RAYSERVICE, Kind
+from kuberay.later import CRD_NAME, fitted, uses_later_fields
 from kuberay.manifest import labels, objects, token_secret
 from kuberay.observe import observe
 from kuberay.outlook import Outlook
@@ -47,14 +48,14 @@ def look(api: Api, service: Service, prices: Prices = unpriced) -> Outlook:
             f"There is no namespace '{namespace}' in {api.context}. Make it (kubectl create namespace {namespace}) or "
             "name another in kubernetes.namespace."
         ) from None
-    wanted = objects(service)
+    wanted, notes = _fitted(api, objects(service))
     snapshot = observe(api, namespace, service.name)
     after = [api.apply(item, dry_run=True) for item in wanted]
     planned = plan(snapshot, after)
     new_pods = planned.effect in (Effect.CREATE, Effect.NEW_CLUSTER)
     stored = next(item for item in after if item["kind"] == "RayService")
     problems = preflight(service, snapshot, stored, _around(api, service), new_pods=new_pods)
-    return Outlook(snapshot, tuple(wanted), planned, switch(snapshot, stored, prices), tuple(problems))
+    return Outlook(snapshot, tuple(wanted), planned, switch(snapshot, stored, prices), tuple(problems), tuple(notes))
 
 
 def apply(api: Api, service: Service, outlook: Outlook, report: Report, *, force: bool = False) -> None:
@@ -71,6 +72,15 @@ def apply(api: Api, service: Service, outlook: Outlook, report: Report, *, force
     for patch in outlook.plan.patches:
         report(f"patching RayCluster/{patch.cluster}")
         api.patch(RAYCLUSTER, patch.cluster, service.kubernetes.namespace, list(patch.operations), how="json")
+
+
+def _fitted(api: Api, items: list[Json]) -> tuple[list[Json], list[str]]:
+    """The objects as the KubeRay that is installed knows them."""
+    last = items[-1]
+    if not uses_later_fields(last):
+        return items, []
+    service, notes = fitted(last, api.crd(CRD_NAME))
+    return [*items[:-1], service], notes
 
 
 def _around(api: Api, service: Service) -> Seen:

@@ -21,6 +21,7 @@ class Outlook:
         plan: what applying them would do.
         takes: what a new cluster beside the old one takes.
         problems: what would keep it from starting.
+        notes: what the cluster's KubeRay is too old for, and goes without.
     """
 
     snapshot: Snapshot
@@ -28,6 +29,7 @@ class Outlook:
     plan: Plan
     takes: Switch
     problems: tuple[Problem, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def refusals(self) -> list[str]:

@@ -51,6 +51,7 @@ def lines(outlook: Outlook) -> list[str]:
         found.append(f"  ~ RayCluster/{patch.cluster}: patched ({keys}), since KubeRay does not pass it on")
     if plan.effect in (Effect.NEW_CLUSTER, Effect.CREATE):
         found += ["", f"  {_takes(outlook.takes)}"]
+    found += [f"  note: {note}" for note in outlook.notes]
     for problem in outlook.problems:
         found += ["", f"  {'REFUSED' if problem.refuses else 'WARNING'}: {problem.what}", f"  Next: {problem.next}"]
     for trap in plan.traps:
@@ -80,6 +81,7 @@ def as_json(outlook: Outlook) -> Json:
             for change in plan.changes
         ],
         "patches": [{"cluster": patch.cluster, "operations": list(patch.operations)} for patch in plan.patches],
+        "notes": list(outlook.notes),
         "problems": [vars(problem) for problem in outlook.problems],
         "traps": [vars(trap) for trap in plan.traps],
         "switch": vars(outlook.takes),

@@ -30,7 +30,6 @@ USER = 1000
 HEAD_PORTS = {"gcs": 6379, "dashboard": 8265, "client": 10001, "serve": 8000, "metrics": 8080, "haproxy": 9101}
 WORKER_PORTS = {"serve": 8000, "metrics": 8080, "haproxy": 9101}
 AGENT_PORT = 52365
-HEAD_GRACE_S = 30
 DRAIN_MARGIN_S = 30
 """What is left of a pod's grace period after its longest stream, for Ray to end in order."""
 
@@ -70,7 +69,6 @@ def head_group(service: Service, release: Release) -> HeadGroupSpec:
             release,
             container,
             role="head",
-            grace_s=HEAD_GRACE_S,
             node_selector=dict(sorted(head.node_selector.items())),
             tolerations=head.tolerations,
             volumes=[],
@@ -153,7 +151,6 @@ def _worker_group(service: Service, release: Release, group: WorkerGroup, place:
             release,
             container,
             role="worker",
-            grace_s=longest_request_s(service) + DRAIN_MARGIN_S,
             node_selector=selector,
             tolerations=tolerations,
             volumes=[_models_volume(service)],
@@ -273,7 +270,6 @@ def _template(
     container: dict[str, Any],
     *,
     role: str,
-    grace_s: int,
     node_selector: dict[str, str],
     tolerations: list[dict[str, Any]],
     volumes: list[Json],
@@ -289,7 +285,7 @@ def _template(
         "serviceAccountName": kubernetes.service_account or service.name,
         # Only the autoscaler, which is in the head pod, talks to the API server.
         "automountServiceAccountToken": role == "head",
-        "terminationGracePeriodSeconds": grace_s,
+        "terminationGracePeriodSeconds": longest_request_s(service) + DRAIN_MARGIN_S,
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": USER,

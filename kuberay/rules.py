@@ -39,7 +39,7 @@ def violations(service: Json) -> list[str]:
 
 
 def _metadata(service: Json) -> Iterator[str]:
-    """ValidateRayServiceMetadata."""
+    """ValidateRayServiceMetadata, validateInitializingTimeout."""
     name = str(dig(service, "metadata", "name", default=""))
     if len(name) > MAX_NAME:
         yield f"metadata.name has {len(name)} characters, at most {MAX_NAME} are allowed"
@@ -82,7 +82,8 @@ def _service(service: Json) -> Iterator[str]:
 
 
 def _groups(cluster: Json) -> Iterator[str]:
-    """The groups' part of ValidateRayClusterSpec, validateRayGroupResources, validateRayGroupLabels."""
+    """The groups' part of ValidateRayClusterSpec, validateRayGroupResources, validateRayGroupLabels,
+    validateWorkerGroupIdleTimeout."""
     head = cluster.get("headGroupSpec", {})
     groups = cluster.get("workerGroupSpecs", [])
     autoscaling = bool(cluster.get("enableInTreeAutoscaling"))
@@ -177,7 +178,7 @@ def _is_v2(cluster: Json) -> bool:
 
 
 def _number(version: str) -> tuple[int, ...]:
-    found = re.match(r"\s*v?([0-9]+(?:\.[0-9]+)+)", version)
+    found = re.match(r"\s*v?((?:0|[1-9][0-9]*)(?:\.[0-9]+)+)", version)
     return tuple(int(part) for part in found[1].split(".")) if found else ()
 
 

@@ -139,3 +139,14 @@ def _traffic(snapshot: Snapshot, service: Object, cluster: str) -> Stage:
 def _line(text: str, most: int = 160) -> str:
     text = " ".join(text.split())
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def serving_pod(snapshot: Snapshot, *, head: bool = False) -> str | None:
+    """The name of a ready worker (or of the head) of the cluster that serves, else of the one that starts."""
+    role = "head" if head else "worker"
+    for which in ("active", "pending"):
+        cluster = snapshot.cluster(which)
+        for pod in snapshot.pods(cluster["metadata"]["name"]) if cluster else ():
+            if labels(pod).get(NODE_TYPE_LABEL) == role and condition(pod, "Ready").get("status") == "True":
+                return pod["metadata"]["name"]
+    return None

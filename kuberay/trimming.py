@@ -98,14 +98,13 @@ def worrying(pod: Object) -> Iterator[tuple[str, bool]]:
     status = pod.get("status") or {}
     for one in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
         state, name = one.get("state") or {}, str(one["name"])
+        runs, ended = "running" in state, state.get("terminated")
         before = bool(dig(one, "lastState", "terminated"))
-        ended = state.get("terminated") or {}
         if before:
             yield name, True
-        failed = bool(ended) and ended.get("exitCode", 0) != 0
-        silent = bool(state.get("running")) and not one.get("ready")
+        failed = ended is not None and ended.get("exitCode", 0) != 0
         # The autoscaler is in the head's pod; what it cannot do is only in its log.
-        if failed or silent or (name == "autoscaler" and state.get("running")) or (before and state.get("running")):
+        if failed or (runs and (before or not one.get("ready") or name == "autoscaler")):
             yield name, False
 
 

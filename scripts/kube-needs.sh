@@ -1,9 +1,9 @@
 #!/bin/sh
-# What `make kube-up` needs of the system: etcd, a container runtime, CNI plugins, and what images are built with.
+# What `make kube-up` needs of the system: a container runtime, CNI plugins, and what images are built with.
 set -eu
 cd "$(dirname "$0")/.."
 
-packages="buildah etcd-server containernetworking-plugins iproute2 iptables mmdebstrap runc util-linux"
+packages="buildah containernetworking-plugins iproute2 iptables mmdebstrap runc util-linux"
 there() { .venv/bin/python -m tests.e2e.kube needs; }
 
 there 2>/dev/null && exit 0
@@ -11,7 +11,6 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "==> Installing what a local Kubernetes needs: $packages"
     export DEBIAN_FRONTEND=noninteractive
     install="apt-get install -y --no-install-recommends $packages"
-    # The cluster starts its own etcd: the one of the package must not begin to run.
-    { RUNLEVEL=1 $install || { apt-get update && RUNLEVEL=1 $install; }; } >/dev/null 2>&1 || true
+    { $install || { apt-get update && $install; }; } >/dev/null 2>&1 || true
 fi
 there

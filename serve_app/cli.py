@@ -31,6 +31,17 @@ FileOption = Annotated[
 ]
 
 
+UrlOption = Annotated[str, typer.Option(help="Where the service is.")]
+QuestionArgument = Annotated[str | None, typer.Argument(help="Ask this one thing and leave.")]
+PromptArgument = Annotated[str | None, typer.Argument(help="Default: standard input.")]
+SystemOption = Annotated[str | None, typer.Option(help="System message.")]
+MaxTokensOption = Annotated[int | None, typer.Option(min=1, help="Most tokens an answer may have.")]
+TemperatureOption = Annotated[float | None, typer.Option(min=0, max=2, help="0 is the likeliest answer.")]
+AnswerOption = Annotated[
+    str, typer.Option("--output", "-o", help="text as it comes, or json with token counts and release.")
+]
+
+
 def serve(
     file: FileOption = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port, instead of the file's.")] = None,
@@ -72,10 +83,10 @@ def serve(
 
 
 def chat(
-    question: Annotated[str | None, typer.Argument(help="Ask this one thing and leave.")] = None,
-    url: Annotated[str, typer.Option(help="Where the service is.")] = "http://localhost:8000",
-    system: Annotated[str | None, typer.Option(help="System message.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens an answer may have.")] = None,
+    question: QuestionArgument = None,
+    url: UrlOption = "http://localhost:8000",
+    system: SystemOption = None,
+    max_tokens: MaxTokensOption = None,
 ) -> None:
     """Chat with a running service in the terminal. The key, if it wants one, is taken from $SWITCHYARD_API_KEY.
 
@@ -99,11 +110,11 @@ def chat(
 
 
 def generate(
-    prompt: Annotated[str | None, typer.Argument(help="Default: standard input.")] = None,
-    url: Annotated[str, typer.Option(help="Where the service is.")] = "http://localhost:8000",
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens the answer may have.")] = None,
-    temperature: Annotated[float | None, typer.Option(min=0, max=2, help="0 is the likeliest answer.")] = None,
-    output: Annotated[str, typer.Option(help="text as it comes, or json with token counts and release.")] = "text",
+    prompt: PromptArgument = None,
+    url: UrlOption = "http://localhost:8000",
+    max_tokens: MaxTokensOption = None,
+    temperature: TemperatureOption = None,
+    output: AnswerOption = "text",
 ) -> None:
     """Ask a running service once. The key, if it wants one, is taken from $SWITCHYARD_API_KEY.
 

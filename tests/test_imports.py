@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 MODULES = [ROOT / "switchyard.py", ROOT / "service_file.py"]
-FILES = sorted([*(ROOT / "serve_app").glob("*.py"), *(ROOT / "models").glob("*.py"), *MODULES])
+PACKAGES = ("serve_app", "models", "kuberay")
+FILES = sorted([*MODULES, *(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))])
 MAX_LINES = 320
 HEAVY = ("ray", "vllm", "torch", "transformers", "huggingface_hub", "numpy")
 WEB = ("fastapi", "starlette", "uvicorn")
@@ -32,10 +33,11 @@ def loaded(statement: str, names: tuple[str, ...]) -> list[str]:
         "serve_app.engine_options, serve_app.environment, serve_app.run_environment, serve_app.progress",
         "serve_app.chat, serve_app.cli, serve_app.preflight, serve_app.lifetime, serve_app.haproxy, switchyard",
         "serve_app.cpu_platform, models.store, models.tiny, models.embedded",
+        "kuberay.config, kuberay.manifest, kuberay.rules, kuberay.snapshot, kuberay.cli",
     ],
 )
 def test_light_modules(modules: str) -> None:
-    assert loaded(f"import {modules}", (*HEAVY, *WEB)) == []
+    assert loaded(f"import {modules}", (*HEAVY, *WEB, "kubernetes", "google.auth")) == []
 
 
 def test_the_local_server_and_the_routes_do_without_the_engine() -> None:
@@ -72,6 +74,8 @@ def test_every_module_says_what_it_is_for() -> None:
 MAY_PRINT = {
     "switchyard.py",
     "cli.py",
+    "cli_common.py",
+    "cli_look.py",
     "chat.py:say",
     "chat.py:loop",
     "vllm_args.py:_said",  # stdout is how a checking process hands its finding to its parent

@@ -136,8 +136,8 @@ def test_no_image_at_all() -> None:
         (group(min_replicas=3, max_replicas=2), ["min_replicas (3) is above max_replicas (2)"]),
         (group(max_replicas=0), ["kubernetes.worker_groups.0.max_replicas"]),
         (
-            merged(group(max_replicas=1), {"scaling": {"min_replicas": 2}}),
-            ["allow 1 replicas in all, scaling.min_replicas is 2", "Raise a group's max_replicas"],
+            merged(group(max_replicas=1), {"scaling": {"max_replicas": 2}}),
+            ["allow 1 replicas in all, scaling.max_replicas is 2", "Raise a group's max_replicas"],
         ),
         (
             {"engine": {"accelerator": "cpu", "cpus_per_worker": 0}},

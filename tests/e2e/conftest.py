@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from kubernetes import client, config
@@ -39,19 +39,26 @@ class Kube:
     image: str
     api: client.ApiClient
 
+    # Any: the client takes plain dictionaries for bodies, and its annotations do not say so.
+
     @property
-    def core(self) -> client.CoreV1Api:
-        """Pods, Services, ConfigMaps, namespaces."""
+    def core(self) -> Any:
+        """Pods, Services, ConfigMaps, namespaces: a ``CoreV1Api``."""
         return client.CoreV1Api(self.api)
 
     @property
-    def custom(self) -> client.CustomObjectsApi:
-        """RayServices and RayClusters."""
+    def rbac(self) -> Any:
+        """Roles and their bindings: an ``RbacAuthorizationV1Api``."""
+        return client.RbacAuthorizationV1Api(self.api)
+
+    @property
+    def custom(self) -> Any:
+        """RayServices and RayClusters: a ``CustomObjectsApi``."""
         return client.CustomObjectsApi(self.api)
 
     @contextmanager
     def namespace(self, prefix: str = "e2e") -> Iterator[str]:
-        """A namespace of its own; when the block ends it is deleted, and waited for, as the next one needs its cores."""
+        """A namespace of its own. It is deleted when the block ends, and waited for: the next one needs the cores."""
         name = f"{prefix}-{secrets.token_hex(3)}"
         self.core.create_namespace(client.V1Namespace(metadata=client.V1ObjectMeta(name=name)))
         # Pods that are made before it is there are refused.

@@ -6,15 +6,19 @@ import copy
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from kuberay import kinds
 from kuberay.api import Api
+from kuberay.calls import application
+from kuberay.connection import connect
 from kuberay.errors import Conflict, Forbidden, Incomplete, Invalid, NotFound, Unauthorized, Unreachable
 from kuberay.observe import observe, observe_all
 from kuberay.snapshot import Snapshot, dig
+from kuberay.transport import Transport
 from kuberay.wait import WARNINGS, Target, Verdict, wait_for
 from tests.e2e.bare import NOBODY, BareServer, bare_server, binary, crds
 
@@ -100,14 +104,9 @@ def test_dry_run_writes_nothing(api: Api, space: str) -> None:
 
 
 def test_fields_of_others_are_theirs_until_taken_over(api: Api, bare: BareServer, space: str) -> None:
-    from kubernetes import config
-    from kubernetes.dynamic import DynamicClient
-
-    other = DynamicClient(config.new_client_from_config(bare.kubeconfig()))
-    kind = other.resources.get(api_version="ray.io/v1", kind="RayService")
-    other.server_side_apply(
-        kind, body=service(space, serveConfigV2="theirs"), name="llm", namespace=space, field_manager=OTHER
-    )
+    theirs = application(service(space, serveConfigV2="theirs"), force=False, dry_run=False)
+    query = tuple((key, OTHER if key == "fieldManager" else value) for key, value in theirs.query)
+    Transport(connect(kubeconfig=bare.kubeconfig())).send(replace(theirs, query=query))
     with pytest.raises(Conflict, match=rf"{OTHER} owns \.spec\.serveConfigV2") as caught:
         api.apply(service(space))
     assert ".spec.rayClusterConfig" not in str(caught.value)  # both want the same there

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import socket
 import time
 import urllib.request
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from kubernetes import client, watch
@@ -32,7 +31,9 @@ import json, pathlib, socket, ssl, urllib.request
 account = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount")
 trusted = ssl.create_default_context(cafile=account / "ca.crt")
 def get(url, **options):
-    return urllib.request.urlopen(urllib.request.Request(url, **options), timeout=10, context=trusted if "https" in url else None).read().decode()
+    secure = {"context": trusted} if url.startswith("https") else {}
+    with urllib.request.urlopen(urllib.request.Request(url, **options), timeout=10, **secure) as answer:
+        return answer.read().decode()
 def outside():
     try:
         return socket.gethostbyname("example.com")
@@ -79,8 +80,10 @@ def service(name: str, **spec: Any) -> dict[str, Any]:
 def wait_for_phase(kube: Kube, namespace: str, name: str, *phases: str) -> None:
     """Wait for a pod to be in one of ``phases``."""
     field = f"metadata.name={name}"
-    for event in watch.Watch().stream(kube.core.list_namespaced_pod, namespace, field_selector=field, timeout_seconds=90):
-        if event["object"].status.phase in phases:
+    for event in watch.Watch().stream(
+        kube.core.list_namespaced_pod, namespace, field_selector=field, timeout_seconds=90
+    ):
+        if cast(Any, event)["object"].status.phase in phases:
             return
     pytest.fail(f"pod {name} is not {' or '.join(phases)}: {kube.core.read_namespaced_pod(name, namespace).status}")
 
@@ -131,10 +134,11 @@ def test_the_node_is_ready_and_looks_like_gke_with_gpus(kube: Kube) -> None:
 
 
 def test_a_pod_finds_services_and_the_api_by_name_and_nothing_outside(kube: Kube, web: str) -> None:
-    rbac = client.RbacAuthorizationV1Api(kube.api)
     subject = {"kind": "ServiceAccount", "name": "default", "namespace": web}
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}
-    rbac.create_namespaced_role_binding(web, {"metadata": {"name": "view"}, "subjects": [subject], "roleRef": role})
+    kube.rbac.create_namespaced_role_binding(
+        web, {"metadata": {"name": "view"}, "subjects": [subject], "roleRef": role}
+    )
     kube.core.create_namespaced_pod(web, pod("asker", kube.image, "python", "-c", CLIENT))
     wait_for_phase(kube, web, "asker", "Succeeded", "Failed")
     # As it came: the client would otherwise hand out JSON as Python's repr of it.

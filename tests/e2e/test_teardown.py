@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import eventually, foreign
-from tests.e2e.kube import cgroups, cluster, layout
+from tests.e2e.kube import cgroups, cluster, holder, layout
 from tests.e2e.kube.steps import KubeError
 
 pytestmark = pytest.mark.e2e
@@ -55,7 +55,7 @@ def test_killing_the_process_that_holds_the_node_leaves_nothing(running: dict[st
     assert not during["mounts"] - running["mounts"], "a mount of the node is seen outside of it"
     assert not during["rules"] - running["rules"], "a packet filter rule of the node is seen outside of it"
 
-    os.kill(cluster.holder(), signal.SIGKILL)
+    os.kill(holder.pid(), signal.SIGKILL)
     # The kernel's work alone: processes, interface, routes. Control groups belong to no namespace.
     eventually(lambda: not [item for item in cluster.left() if not item.startswith("control group")], 20, "all to end")
     assert cluster.left(), "control groups have to be removed by 'make kube-down'"

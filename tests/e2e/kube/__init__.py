@@ -1,1 +1,1 @@
-"""A real Kubernetes with KubeRay on one Linux machine: built from source, in namespaces of its own, gone without a trace."""
+"""A real Kubernetes with KubeRay on one Linux machine, built from source, in namespaces of its own."""

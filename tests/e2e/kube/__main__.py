@@ -1,18 +1,18 @@
-"""``make kube-up``, ``kube-down``, ``kube-image``."""
+"""The commands behind ``make kube-up``, ``kube-down`` and ``kube-image``."""
 
 from __future__ import annotations
 
 import sys
 import time
 
-from tests.e2e.kube import build, cluster, layout
+from tests.e2e.kube import build, cluster, holder, layout
 from tests.e2e.kube.needs import check_needs
 from tests.e2e.kube.steps import KubeError
 
 
 def main() -> int:
     """Exit status: 0 done, 1 failed, 2 wrong use."""
-    commands = {"up": _up, "down": _down, "image": _image, "needs": _needs}
+    commands = {"up": _up, "down": _down, "build": _build, "image": _image, "needs": _needs}
     if len(sys.argv) != 2 or sys.argv[1] not in commands:
         print(f"usage: python -m tests.e2e.kube {'|'.join(commands)}", file=sys.stderr)
         return 2
@@ -26,7 +26,9 @@ def main() -> int:
 def _up() -> int:
     begun = time.monotonic()
     started = cluster.up()
-    took = f"is up, after {time.monotonic() - begun:.1f} s" if started else f"is running since {cluster.started_s():.0f} s"
+    took = (
+        f"is up, after {time.monotonic() - begun:.1f} s" if started else f"is running since {holder.uptime_s():.0f} s"
+    )
     print(
         f"\nThe cluster {took}.\n\n"
         f"  export KUBECONFIG={layout.KUBECONFIG}\n"
@@ -43,7 +45,13 @@ def _down() -> int:
     if left:
         print("\n".join(["kube: these are left:", *left]), file=sys.stderr)
         return 1
-    print(f"The cluster is down, after {time.monotonic() - begun:.1f} s. No process, mount, interface, control group or rule is left.")
+    print(f"The cluster is down, after {time.monotonic() - begun:.1f} s.")
+    print("No process, mount, interface, control group or packet filter rule of it is left.")
+    return 0
+
+
+def _build() -> int:
+    cluster.build_all()
     return 0
 
 

@@ -22,11 +22,16 @@ KUBERAY = "github.com/ray-project/kuberay/ray-operator"
 
 @dataclass(frozen=True)
 class Module:
-    """A folder of ``tests/e2e/go``: what ``go build`` makes of it."""
+    """A folder of ``tests/e2e/go``, and what ``go build`` makes of it.
+
+    Attributes:
+        program: what its one program is called, where upstream's name for it says too little.
+    """
 
     name: str
     target: str = "tool"
     tags: str = ""
+    program: str = ""
 
     @property
     def source(self) -> Path:
@@ -52,7 +57,7 @@ class Module:
     def folder(self) -> Path:
         """Where its programs are, or will be."""
         made_of = [self._text(f.name) for f in sorted(self.source.iterdir()) if f.suffix in (".mod", ".sum", ".go")]
-        key = hashlib.sha256("\0".join([*made_of, *self.flags()]).encode()).hexdigest()[:16]
+        key = hashlib.sha256("\0".join([*made_of, *self.flags(), repr(self)]).encode()).hexdigest()[:16]
         return layout.BINARIES / f"{self.name}-{key}"
 
     def _text(self, name: str) -> str:
@@ -60,11 +65,12 @@ class Module:
 
 
 KUBERNETES = Module("kubernetes")
-OPERATOR = Module("kuberay")
+OPERATOR = Module("kuberay", program="kuberay-operator")
+ETCD = Module("etcd", program="etcd")
 CONTAINERD = Module("containerd", tags="no_btrfs,no_devmapper,no_zfs")
 COREDNS = Module("coredns")
 PAUSE = Module("pause", target=".")
-ALL = (PAUSE, CONTAINERD, OPERATOR, COREDNS, KUBERNETES)
+ALL = (PAUSE, ETCD, CONTAINERD, OPERATOR, COREDNS, KUBERNETES)
 
 
 def build() -> None:
@@ -85,8 +91,12 @@ def _build(module: Module) -> None:
     layout.BINARIES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=layout.BINARIES, prefix=".making-") as scratch:
         made = Path(scratch) / "made"
+        made.mkdir()
         # nice: on a small machine a build would otherwise starve whatever else is being tested.
-        _go(module, ["nice", "-n", "19", "go", "build", "-v", *module.flags(), "-o", f"{made}/", module.target])
+        _go(
+            module,
+            ["nice", "-n", "19", "go", "build", "-v", *module.flags(), "-o", f"{made}/{module.program}", module.target],
+        )
         if module is OPERATOR:
             source = run("go", "-C", module.source, "list", "-m", "-f", "{{.Dir}}", KUBERAY).strip()
             shutil.copytree(Path(source) / "config", made / "config", copy_function=shutil.copyfile)

@@ -30,10 +30,6 @@ class Containerd:
             return False
         return True
 
-    def has(self, image: Image) -> bool:
-        """Whether it has this very content by this name."""
-        return any(line.split()[0] == image.name and image.digest in line for line in self._run("images", "ls").splitlines()[1:])
-
     def load(self, image: Image, folders: Mapping[str, Path] | None = None) -> None:
         """Import an image, unless it is there.
 
@@ -41,7 +37,7 @@ class Containerd:
             image: with its layers, or without those that ``folders`` has.
             folders: unpacked layers, by diff id, on the file system where containerd has its own.
         """
-        if self.has(image):
+        if self._images().get(image.name) == image.digest:
             return
         adopted: list[str] = []
         parent = ""
@@ -53,9 +49,10 @@ class Containerd:
         self._run("images", "import", "--local", "--discard-unpacked-layers", "-", stdin=pack(image))
         for chain_id in adopted:  # from here on the image holds them
             self._run("snapshots", "label", chain_id, f"{ROOT_LABEL}=")
+        self._forget_replaced()
 
     def _adopt(self, folder: Path, chain_id: str, parent: str) -> None:
-        """Make a snapshot out of an unpacked layer by hard links: seconds, where a tar of five gigabytes takes minutes."""
+        """Make a snapshot of an unpacked layer by hard links: seconds, where a tar of five gigabytes takes minutes."""
         key = f"adopting {chain_id}"
         if key in self._run("snapshots", "ls"):  # left by an interrupted call
             self._run("snapshots", "rm", key)
@@ -63,6 +60,19 @@ class Containerd:
         options = dict(option.partition("=")[::2] for option in mount["Options"])
         run("cp", "--archive", "--link", f"{folder}/.", options.get("upperdir") or mount["Source"])
         self._run("snapshots", "commit", chain_id, key)
+
+    def _forget_replaced(self) -> None:
+        """Images that lost their name go on to be known by their id, and would hold gigabytes of layers for ever."""
+        images = self._images()
+        named = {digest for name, digest in images.items() if not name.startswith("sha256:")}
+        for name, digest in images.items():
+            if digest not in named:
+                self._run("images", "rm", name)
+
+    def _images(self) -> dict[str, str]:
+        """Digests of the images that are there, by name."""
+        rows = [line.split() for line in self._run("images", "ls").splitlines()[1:]]
+        return {row[0]: row[2] for row in rows}
 
     def _has_snapshot(self, chain_id: str) -> bool:
         return any(line.startswith(chain_id) for line in self._run("snapshots", "ls").splitlines())

@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-import shutil
-from collections.abc import Mapping
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-from tests.e2e.kube import build, layout
+from tests.e2e.kube import build, holder, layout
 from tests.e2e.kube.archive import Image, of_one_file
 from tests.e2e.kube.components import PAUSE_IMAGE
-from tests.e2e.kube.steps import KubeError, run, step
+from tests.e2e.kube.steps import run, step
 
-ROOT = Path(__file__).resolve().parents[3]
 STORAGE = layout.IMAGES / "storage"
 SCRATCH = layout.IMAGES / "tmp"
 SETTINGS = layout.IMAGES / "storage.conf"
 
 SWITCHYARD = "docker.io/library/switchyard:e2e"
 OPERATOR = "docker.io/library/kuberay-operator:local"
-BASE = "localhost/switchyard-base"
 SUITE = "bookworm"
 PACKAGES = "ca-certificates,libnuma1,python3,python3-venv,wget"
-ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+BASE = f"localhost/switchyard-base:{hashlib.sha256(f'{SUITE} {PACKAGES}'.encode()).hexdigest()[:12]}"
+"""Stands for python:slim, which would have to be fetched from a registry of images."""
+ARCHITECTURE = "arm64" if os.uname().machine == "aarch64" else "amd64"
 
 
 def pause() -> Image:
     """What holds a pod's namespaces."""
-    return of_one_file(PAUSE_IMAGE, "/pause", (build.PAUSE.folder() / "pause").read_bytes(), architecture=ARCHITECTURE, user="65535")
+    return of_one_file(
+        PAUSE_IMAGE, "/pause", (build.PAUSE.folder() / "pause").read_bytes(), architecture=ARCHITECTURE, user="65535"
+    )
 
 
 def operator() -> Image:
     """KubeRay's operator."""
-    program = (build.OPERATOR.folder() / "ray-operator").read_bytes()
+    program = (build.OPERATOR.folder() / "kuberay-operator").read_bytes()
     return of_one_file(OPERATOR, "/manager", program, architecture=ARCHITECTURE, user="65532")
 
 
@@ -43,11 +48,9 @@ def switchyard() -> tuple[Image, Mapping[str, Path]]:
     if not _buildah("images", "--quiet", "--filter", f"reference={BASE}").strip():
         with step("making the base image from Debian packages"):
             _make_base()
-    with step("building the image from the Dockerfile"):
-        _buildah(
-            "bud", "--isolation", "chroot", "--layers", "--pull-never", "--build-arg", f"BASE={BASE}", "--build-arg", "STACK=cpu",
-            *_secrets(), "--tag", SWITCHYARD, str(ROOT),
-        )  # fmt: skip
+    with step("building the image from the Dockerfile"), _secrets() as secrets:
+        arguments = ["--build-arg", f"BASE={BASE}", "--build-arg", "STACK=cpu", *secrets, "--tag", SWITCHYARD]
+        _buildah("bud", "--isolation", "chroot", "--layers", "--pull-never", *arguments, str(holder.ROOT))
     facts = json.loads(_buildah("inspect", "--type", "image", SWITCHYARD))
     _buildah("rmi", "--prune")
     image = Image(SWITCHYARD, facts["Manifest"].encode(), facts["Config"].encode())
@@ -68,14 +71,14 @@ def _make_base() -> None:
 
 
 def _prepare() -> None:
-    # uv's cache of this machine, in the place where buildah keeps the Dockerfile's cache mount: nothing is fetched twice.
+    # This machine's cache of uv, where buildah keeps the Dockerfile's cache mount: nothing is fetched twice.
     mounted = SCRATCH / "buildah-cache" / "root" / ".cache"
     mounted.mkdir(parents=True, exist_ok=True)
     cache = Path(os.environ.get("UV_CACHE_DIR") or layout.CACHE.parents[1] / "uv")
     cache.mkdir(parents=True, exist_ok=True)
     link = mounted / "uv"
-    if not link.is_symlink():
-        link.symlink_to(cache)
+    link.unlink(missing_ok=True)
+    link.symlink_to(cache)
     # redirect_dir, metacopy: with either, a layer's folder would not hold all of the layer.
     SETTINGS.write_text(
         f'[storage]\ndriver = "overlay"\ngraphroot = "{STORAGE}"\nrunroot = "{SCRATCH}/run"\n'
@@ -83,15 +86,17 @@ def _prepare() -> None:
     )
 
 
-def _secrets() -> list[str]:
+@contextmanager
+def _secrets() -> Iterator[list[str]]:
     """What this machine needs to reach its package index; none of it gets into the image."""
-    index = SCRATCH / "index.env"
-    wanted = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "UV_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX", "HTTPS_PROXY", "https_proxy", "NO_PROXY")
-    index.touch(mode=0o600)
-    index.write_text("".join(f"{name}='{os.environ[name]}'\n" for name in wanted if name in os.environ))
-    secrets = ["--secret", f"id=index.env,src={index}"]
-    authority = os.environ.get("SSL_CERT_FILE") or os.environ.get("PIP_CERT")
-    return [*secrets, "--secret", f"id=ca.crt,src={authority}"] if authority else secrets
+    names = [n for n in os.environ if re.fullmatch(r"(PIP|UV)_.*INDEX.*|(HTTPS?|NO)_PROXY", n, re.IGNORECASE)]
+    with tempfile.NamedTemporaryFile("w", dir=SCRATCH) as index:
+        index.write("".join(f"{name}='{os.environ[name]}'\n" for name in names))
+        index.flush()
+        secrets = ["--secret", f"id=index.env,src={index.name}"]
+        if authority := os.environ.get("SSL_CERT_FILE") or os.environ.get("PIP_CERT"):
+            secrets += ["--secret", f"id=ca.crt,src={authority}"]
+        yield secrets
 
 
 def _folders(image_id: str) -> dict[str, Path]:
@@ -107,8 +112,7 @@ def _folders(image_id: str) -> dict[str, Path]:
 
 
 def _buildah(*arguments: str) -> str:
-    if not shutil.which("buildah"):
-        raise KubeError("buildah is missing: run scripts/kube-needs.sh.")
     # In a mount namespace of its own: buildah leaves its storage mounted.
     environ = {**os.environ, "CONTAINERS_STORAGE_CONF": str(SETTINGS), "TMPDIR": str(SCRATCH)}
-    return run("unshare", "--mount", "--fork", "--pid", "--kill-child", "--mount-proc", "buildah", *arguments, env=environ)
+    alone = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+    return run(*alone, "buildah", *arguments, env=environ)

@@ -16,7 +16,9 @@ OPERATOR = "kuberay-operator"
 def dns() -> str:
     """The kube-dns Service, whose one endpoint is the CoreDNS that runs beside the API server."""
     system = {"namespace": "kube-system", "name": "kube-dns"}
-    ports = [{"name": name, "port": 53, "protocol": protocol} for name, protocol in (("dns", "UDP"), ("dns-tcp", "TCP"))]
+    ports = [
+        {"name": name, "port": 53, "protocol": protocol} for name, protocol in (("dns", "UDP"), ("dns-tcp", "TCP"))
+    ]
     service = {
         "apiVersion": "v1",
         "kind": "Service",
@@ -52,7 +54,7 @@ def dns() -> str:
 
 
 def gpus() -> str:
-    """A patch of the node's status: GPUs for the scheduler to count. The kubelet leaves resources alone that it does not know."""
+    """A patch of the node's status: GPUs for the scheduler to count. The kubelet leaves alone what it does not know."""
     count = {"nvidia.com/gpu": str(layout.GPUS)}
     return json.dumps({"status": {"capacity": count, "allocatable": count}})
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.e2e.kube.steps import KubeError
 
 GO = (1, 26)
-PROGRAMS = ("buildah", "etcd", "ip", "iptables", "mmdebstrap", "mount", "nsenter", "runc", "unshare")
+PROGRAMS = ("buildah", "ip", "iptables-save", "mmdebstrap", "mount", "nsenter", "runc", "setpriv", "unshare")
 CNI = ("/usr/lib/cni", "/opt/cni/bin")
 
 
@@ -23,7 +23,9 @@ def check_needs() -> None:
         KubeError: something is.
     """
     if missing := _missing():
-        raise KubeError(f"A local Kubernetes cluster needs {', '.join(missing)}. On Debian as root: scripts/kube-needs.sh.")
+        raise KubeError(
+            f"A local Kubernetes cluster needs {', '.join(missing)}. On Debian as root: scripts/kube-needs.sh."
+        )
 
 
 def _missing() -> list[str]:

@@ -1,4 +1,4 @@
-"""The cable between the machine and the node: a veth pair, whose other end takes both away with the node's namespace."""
+"""The cable between the machine and the node: a veth pair, which is gone with the node's network namespace."""
 
 from __future__ import annotations
 

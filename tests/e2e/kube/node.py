@@ -1,7 +1,7 @@
 """The node: process 1 of namespaces of its own, and the parent of every program in it.
 
-Started by :mod:`tests.e2e.kube.cluster` through unshare(1). Mounts, network interfaces, packet filter rules and processes
-belong to these namespaces, so the kernel takes them away with this process, however it ends.
+Started by :mod:`tests.e2e.kube.holder`. Mounts, network interfaces, packet filter rules and processes belong to these
+namespaces, so the kernel takes them away with this process, however it ends.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 from tests.e2e.kube import cgroups, layout
-from tests.e2e.kube.components import CONFIG, EPHEMERAL, PKI, Component, components
+from tests.e2e.kube.components import EPHEMERAL, PKI, Component, components
 from tests.e2e.kube.steps import run, wait_until
 
 KERNEL = {

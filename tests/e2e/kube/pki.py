@@ -64,7 +64,9 @@ def make(folder: Path) -> None:
     authority = Authority("switchyard-local")
     (folder / "ca.crt").write_bytes(authority.pem)
     machine = (layout.NODE_ADDRESS, "127.0.0.1", layout.NODE, "localhost")
-    _write(folder / "kube-apiserver", authority.issue("kube-apiserver", hosts=(*API_NAMES, *machine, layout.API_SERVICE)))
+    _write(
+        folder / "kube-apiserver", authority.issue("kube-apiserver", hosts=(*API_NAMES, *machine, layout.API_SERVICE))
+    )
     _write(folder / "kubelet", authority.issue(f"system:node:{layout.NODE}", "system:nodes", hosts=machine))
     _write(folder / "kubelet-client", authority.issue("kube-apiserver-kubelet-client", MASTERS))
     tokens = ec.generate_private_key(ec.SECP256R1())

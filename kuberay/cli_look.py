@@ -1,0 +1,271 @@
+"""The sub-commands that look at a service and talk to it: ``status``, ``doctor``, ``logs``, ``port-forward``.
+
+They change nothing. Exit codes: 0 done, 1 failed or (``doctor``) something is wrong, 2 wrong use, 130 ended by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kuberay.cli_common import (
+    ContextOption,
+    MaybeFileOption,
+    NameArgument,
+    NamespaceOption,
+    OutputOption,
+    Target,
+    fail,
+    one_of,
+    target,
+)
+from kuberay.errors import KubeRayError, NotFound
+
+if TYPE_CHECKING:
+    from kuberay.snapshot import Snapshot
+
+SERVE_PORT = 8000
+
+
+def status(
+    name: NameArgument = None,
+    file: MaybeFileOption = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on showing it, until Ctrl-C.")] = False,
+    output: OutputOption = "text",
+) -> None:
+    """Show where a service stands, on one screen; without a name or file, all services in a line each.
+
+    Example: switchyard status -f deploy/gke-l4.yaml -w
+    """
+    one_of(output, "text", "json")
+    try:
+        if name is None and file is None:
+            _all(namespace, context, output)
+            return
+        there = target(name, file, namespace, context)
+        if watch:
+            _watch(there, output)
+        else:
+            _show(_observed(there, logs=False), output)
+    except KubeRayError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def doctor(
+    name: NameArgument = None,
+    file: MaybeFileOption = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Also write all that was seen, without secrets, to this .tgz.")
+    ] = None,
+    offline: Annotated[
+        Path | None, typer.Option("--from", help="Read a bundle instead of a cluster.", exists=True, dir_okay=False)
+    ] = None,
+    output: OutputOption = "text",
+) -> None:
+    """Say what is wrong with a service, why, and what to do next. Exit status 1 where something is.
+
+    Example: switchyard doctor -f deploy/gke-l4.yaml --bundle gemma.tgz
+    """
+    one_of(output, "text", "json")
+    try:
+        found = _diagnosed(name, file, namespace, context, bundle, offline, output)
+    except KubeRayError as error:
+        fail(error)
+    raise typer.Exit(1 if found else 0)
+
+
+def logs(
+    name: NameArgument = None,
+    file: MaybeFileOption = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    of: Annotated[str, typer.Option(help="replica, worker, head or autoscaler.")] = "replica",
+    follow: Annotated[bool, typer.Option("--follow", help="Go on as it is written (not for replica).")] = False,
+    lines: Annotated[int, typer.Option(min=1, max=10_000, help="How many of the last lines.")] = 100,
+) -> None:
+    """Print logs of the cluster that serves (or starts): of its replicas, or of the containers.
+
+    Example: switchyard logs -f deploy/gke-l4.yaml --of head --follow
+    """
+    from kuberay import logs as reading
+
+    if of not in reading.SOURCES:
+        raise typer.BadParameter(f"use {', '.join(reading.SOURCES)}.", param_hint="--of")
+    try:
+        there = target(name, file, namespace, context)
+        snapshot = _observed(there, logs=False)
+        for line in reading.read(there.api, snapshot, of, lines=lines, follow=follow):
+            print(line, flush=follow)
+    except KubeRayError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def port_forward(
+    name: NameArgument = None,
+    file: MaybeFileOption = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Local port; 0 takes a free one.")] = 8000,
+    dashboard: Annotated[bool, typer.Option(help="Ray's dashboard instead of the model.")] = False,
+) -> None:
+    """Make a service a port of this machine until Ctrl-C, without knowing pod names.
+
+    Example: switchyard port-forward -f deploy/gke-l4.yaml --port 8000
+    """
+    try:
+        there = target(name, file, namespace, context)
+        with _forwarded(there, port, dashboard=dashboard) as url:
+            print(
+                f"{url} is {'the dashboard' if dashboard else 'the service'} {there.name}. Ctrl-C ends it.", flush=True
+            )
+            while True:
+                time.sleep(3600)
+    except KubeRayError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+@contextlib.contextmanager
+def reached(file: str, context: str | None = None) -> Iterator[str]:
+    """The URL of the service in ``file``, forwarded through the API server while the block runs."""
+    try:
+        there = target(None, file, None, context)
+        with _forwarded(there, 0) as url:
+            yield url
+    except KubeRayError as error:
+        fail(error)
+
+
+@contextlib.contextmanager
+def _forwarded(there: Target, port: int, *, dashboard: bool = False) -> Iterator[str]:
+    from kuberay.stages import serving_pod
+
+    snapshot = _observed(there, logs=False)
+    pod = serving_pod(snapshot, head=dashboard)
+    if pod is None:
+        raise NotFound(
+            f"{there.name} in namespace {there.namespace} has no pod that serves. switchyard doctor {there.name} "
+            f"-n {there.namespace} looks for the reason."
+        )
+    remote = 8265 if dashboard else SERVE_PORT
+    try:
+        forward = there.api.forward(pod, remote, there.namespace, port)
+    except OSError as error:
+        raise KubeRayError(
+            f"Port {port} of this machine cannot be used: {error.strerror}. Take another: --port."
+        ) from error
+    with forward as open_forward:
+        yield open_forward.url
+
+
+def _observed(there: Target, *, logs: bool) -> Snapshot:
+    from kuberay.observe import observe
+
+    return observe(there.api, there.namespace, there.name, logs=logs)
+
+
+def _show(snapshot: Snapshot, output: str) -> None:
+    from kuberay.status import as_json
+    from kuberay.status import status as state_of
+
+    one = state_of(snapshot, datetime.now(UTC))
+    if output == "json":
+        print(json.dumps(as_json(one), indent=2))
+        return
+    from kuberay.screens import status_screen
+
+    _console().print(status_screen(one))
+
+
+def _all(namespace: str | None, context: str | None, output: str) -> None:
+    from kuberay.api import Api
+    from kuberay.observe import observe_all
+    from kuberay.screens import status_table
+    from kuberay.status import as_json
+    from kuberay.status import status as state_of
+
+    now = datetime.now(UTC)
+    found = [state_of(snapshot, now) for snapshot in observe_all(Api.connect(context), namespace or "")]
+    if output == "json":
+        print(json.dumps([as_json(one) for one in found], indent=2))
+    elif found:
+        _console().print(status_table(found))
+    else:
+        print("There is no service. switchyard deploy -f FILE makes one.")
+
+
+def _watch(there: Target, output: str) -> None:
+    """The screen again at each change: watched, not polled."""
+    from kuberay.deploy import targets
+    from kuberay.screens import status_screen
+    from kuberay.status import as_json
+    from kuberay.status import status as state_of
+    from kuberay.wait import Verdict, wait_for
+
+    def judge(snapshot: Snapshot) -> Verdict:
+        return Verdict(False, json.dumps(as_json(state_of(snapshot, datetime.fromisoformat(snapshot.taken)))))
+
+    from rich.live import Live
+
+    days = 30 * 86_400.0
+    with contextlib.ExitStack() as stack:
+        live = stack.enter_context(Live(console=_console(), auto_refresh=False)) if output == "text" else None
+        for progress in wait_for(there.api, there.namespace, there.name, targets(there.name), judge, within=days):
+            one = state_of(progress.snapshot, datetime.now(UTC))
+            if live is None:
+                print(json.dumps(as_json(one)), flush=True)
+            else:
+                live.update(status_screen(one), refresh=True)
+
+
+def _diagnosed(
+    name: str | None,
+    file: str | None,
+    namespace: str | None,
+    context: str | None,
+    bundle: Path | None,
+    offline: Path | None,
+    output: str,
+) -> list[Any]:
+    from kuberay import bundle as bundles
+    from kuberay.doctor import checks, diagnose
+    from kuberay.screens import doctor_screen
+
+    if offline is not None:
+        snapshot = bundles.read(offline)
+        now = datetime.fromisoformat(snapshot.taken)
+    else:
+        snapshot = _observed(target(name, file, namespace, context), logs=True)
+        now = datetime.now(UTC)
+    found = diagnose(snapshot, now)
+    if output == "json":
+        print(json.dumps({"service": snapshot.name, "findings": [asdict(one) for one in found]}, indent=2))
+    else:
+        _console().print(doctor_screen(snapshot.name, found, checks(snapshot, now)))
+    if bundle is not None:
+        bundles.write(snapshot, bundle)
+        print(f"Wrote {bundle}. It holds no secrets; read it before you send it on.")
+    return found
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(highlight=False)
