@@ -18,7 +18,8 @@ from datetime import datetime
 from kuberay.causes import OF_CLUSTER, OF_SERVICE
 from kuberay.causes.service import operator
 from kuberay.causes.texts import CAUSES
-from kuberay.facts import Cluster, Facts
+from kuberay.clusters import Cluster
+from kuberay.facts import Facts
 from kuberay.findings import Cause, Evidence, Finding, Hit, Severity, Step
 from kuberay.objects import name_of, text
 from kuberay.redact import shown

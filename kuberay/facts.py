@@ -8,15 +8,14 @@ from __future__ import annotations
 import shlex
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, cast
 
 import yaml
 
+from kuberay.clusters import Cluster, release_of_cluster
 from kuberay.objects import (
-    App,
     Event,
     Pod,
     apps,
@@ -35,72 +34,8 @@ from kuberay.objects import (
 from kuberay.redact import redact, tail
 from kuberay.snapshot import CLUSTER_LABEL, SERVICE_LABEL, Object, Snapshot, dig
 
-GATE = "gate"
-"""The application without a route that stays DEPLOYING while an upgrade is held."""
-
-RELEASE_LABEL = "switchyard.dev/release"
 OPERATOR = "kuberay-operator"
 CONFIG_LIMIT = 256 * 1024
-
-
-@dataclass(frozen=True)
-class Group:
-    """A worker group (or the head) of a cluster: what is asked for and the pods there are."""
-
-    name: str
-    wanted: int
-    pods: tuple[Pod, ...]
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """A RayCluster of the service.
-
-    Attributes:
-        role: ``active`` (serves), ``pending`` (is to serve), or ``retired`` (waits for its deletion).
-        object: the RayCluster; empty where the service names one that does not exist (or was not read).
-    """
-
-    name: str
-    role: str
-    release: str
-    created: datetime
-    deleting: bool
-    pods: tuple[Pod, ...]
-    apps: tuple[App, ...]
-    object: Object
-
-    @property
-    def head(self) -> Pod | None:
-        return next((one for one in self.pods if one.head), None)
-
-    @property
-    def healthy(self) -> bool:
-        """Every pod is ready and every application runs."""
-        return bool(self.apps) and all(one.healthy for one in self.apps) and all(one.settled for one in self.pods)
-
-    @property
-    def held(self) -> bool:
-        """Everything runs but the gate, which waits for a decision."""
-        others = [one for one in self.apps if one.name != GATE]
-        gates = [one for one in self.apps if one.name == GATE]
-        return bool(others and gates) and all(one.healthy for one in others) and gates[0].status == "DEPLOYING"
-
-    @property
-    def groups(self) -> tuple[Group, ...]:
-        """Head first, then the worker groups in the spec's order."""
-        by_group: dict[str, list[Pod]] = defaultdict(list)
-        for one in self.pods:
-            by_group["head" if one.head else one.group].append(one)
-        result = [Group("head", 1, tuple(by_group.pop("head", [])))]
-        for spec in items(self.object, "spec", "workerGroupSpecs"):
-            name = text(spec, "groupName")
-            wanted = number(spec, "replicas", default=number(spec, "minReplicas")) * number(
-                spec, "numOfHosts", default=1
-            )
-            result.append(Group(name, wanted, tuple(by_group.pop(name, []))))
-        result += [Group(name, len(pods), tuple(pods)) for name, pods in sorted(by_group.items())]
-        return tuple(result)
 
 
 class Facts:
@@ -127,7 +62,7 @@ class Facts:
             # Redacted before anything is cut out of it: half a token is no longer known for one.
             key: redact(tail(snapshot.logs[key]))
             for key in sorted(snapshot.logs)
-            if snapshot.logs[key]
+            if snapshot.logs[key] and "/" in key
         }
         self._logs_of: dict[str, list[str]] = defaultdict(list)
         for key in self.logs:
@@ -158,9 +93,9 @@ class Facts:
         keys = self._logs_of.get(pod_name, [])
         return [(key, self.logs[key]) for key in keys if not container or key.split("/")[1:2] == [container]]
 
-    def could_not_read(self, *words: str) -> bool:
-        """Whether something with one of these words in its description could not be read."""
-        return any(word in entry.lower() for entry in self.snapshot.unreadable for word in words)
+    def could_not_read(self, *beginnings: str) -> bool:
+        """Whether something whose description begins so could not be read, e.g. ``pods in namespace models: ...``."""
+        return any(entry.lower().startswith(beginnings) for entry in self.snapshot.unreadable)
 
     # The service
 
@@ -271,7 +206,7 @@ class Facts:
                 Cluster(
                     name=name,
                     role=role,
-                    release=_release(item, mine),
+                    release=release_of_cluster(item, mine),
                     created=created(item),
                     deleting=bool(text(item, "metadata", "deletionTimestamp")),
                     pods=tuple(mine),
@@ -304,13 +239,6 @@ def since(item: Mapping[str, Any]) -> datetime:
 
 def _belongs(item: Object, service: str) -> bool:
     return label(item, SERVICE_LABEL) in ("", service)
-
-
-def _release(item: Object, pods: list[Pod]) -> str:
-    template = mapping(item, "spec", "headGroupSpec", "template")
-    return label(template, RELEASE_LABEL) or next(
-        (found for one in pods if (found := label(one.object, RELEASE_LABEL))), ""
-    )
 
 
 def _is_ready(endpoint: Mapping[str, Any]) -> bool:

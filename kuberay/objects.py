@@ -240,13 +240,14 @@ def pod(item: Object) -> Pod:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A Serve deployment: its status, what Serve says of it, its replicas by state."""
+    """A Serve deployment: its status, what Serve says of it, its replicas by state, and the address each is at."""
 
     name: str
     status: str
     message: str
     replicas: Mapping[str, int]
     target: int | None
+    places: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -300,4 +301,5 @@ def _deployment(name: str, item: Mapping[str, Any]) -> Deployment:
         message=text(item, "message"),
         replicas=dict(sorted(states.items())),
         target=None if target < 0 else target,
+        places={text(one, "replica_id"): text(one, "node_ip") for one in items(item, "replicas")},
     )

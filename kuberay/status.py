@@ -23,7 +23,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from kuberay.facts import GATE, Cluster, Facts, since
+from kuberay.clusters import GATE, Cluster
+from kuberay.facts import Facts, since
 from kuberay.fleet import split
 from kuberay.objects import condition_of, created, items, moment, name_of, number, text
 from kuberay.redact import shown

@@ -177,6 +177,17 @@ def test_five_symptoms_are_one_finding() -> None:
     sources = " ".join(one.source for one in found[0].evidence)
     for word in ("NotTriggerScaleUp", "FailedScheduling", "Serve deployment llm/LLM", "UpgradeInProgress"):
         assert word in sources
+    reported = diagnose(case("node-pool-at-maximum-with-report").snapshot(), NOW)
+    assert [one.id for one in reported] == ["node-pool-at-maximum"]
+    assert any("'accelerator_type:L4'" in one.text for one in reported[0].evidence)
+
+
+def test_a_replicas_log_leads_to_its_pod() -> None:
+    snapshot = case("kv-cache-none-in-the-replicas-log").snapshot()
+    log = "torch.OutOfMemoryError: x\nRuntimeError: No CUDA GPUs are available\n"
+    found = diagnose(dataclasses.replace(snapshot, logs={"gemma-7xk2p/r8w2/err": log}), NOW)
+    steps = {one.id: steps_of(one) for one in found}
+    assert "exec gemma-7xk2p-workers-worker-4hjxd -c ray-worker" in steps["gpu-not-visible"]
 
 
 def test_many_pods_with_one_cause_are_one_finding() -> None:

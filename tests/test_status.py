@@ -67,6 +67,19 @@ def test_a_retired_cluster_has_time_left() -> None:
     assert (retired.name, retired.role, retired.time_left_s) == ("gemma-7xk2p", "retired", 600)
 
 
+def test_a_table_needs_no_more_than_services_clusters_and_pods() -> None:
+    """What ``observe_all`` reads: no pod templates, no Services, no report of Serve's."""
+    snapshot = case("upgrading").snapshot()
+    kinds = ("RayService", "RayCluster", "Pod")
+    objects = [json.loads(json.dumps(one)) for one in snapshot.objects if one["kind"] in kinds]
+    for one in objects:
+        if one["kind"] == "RayCluster":
+            del one["spec"]["headGroupSpec"]["template"], one["spec"]["workerGroupSpecs"][0]["template"]
+    found = status(dataclasses.replace(snapshot, objects=tuple(objects), serve={}, logs={}), NOW)
+    assert (found.phase, found.release, found.ready_pods) == (Phase.UPGRADING, "0a1b2c3d4e5f", (3, 4))
+    assert (found.traffic.ready, found.traffic.total) == (1, 1)
+
+
 def test_serve_unreachable_falls_back_to_what_kuberay_copied() -> None:
     snapshot = dataclasses.replace(case("healthy").snapshot(), serve={})
     assert status(snapshot, NOW).clusters[0].apps == {"llm": "RUNNING"}

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 
 from kuberay.causes import engine, pods, ray, scheduling, service
 from kuberay.causes.patterns import matches
-from kuberay.facts import Cluster, Facts
+from kuberay.clusters import Cluster
+from kuberay.facts import Facts
 from kuberay.findings import Hit
 
 OF_SERVICE: tuple[Callable[[Facts], Iterable[Hit]], ...] = (

@@ -7,8 +7,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from kuberay.facts import Cluster, Facts
+from kuberay.clusters import Cluster
+from kuberay.facts import Facts
 from kuberay.findings import Evidence, Hit
+from kuberay.objects import text
 from kuberay.redact import redact, shown
 
 
@@ -50,6 +52,11 @@ def sayings(facts: Facts, cluster: Cluster) -> Iterator[Saying]:
                     yield Saying(f"Pod {pod.name}, container {container.name}", redact(message), pod.name)
         for key, log in facts.logs_of(pod.name):
             yield Saying(f"log {key}", log, pod.name)
+    places = {text(one.object, "status", "podIP"): one.name for one in cluster.pods}
+    for key, log in facts.logs_of(cluster.name):
+        # CLUSTER/REPLICA/err: the report knows where the replica is.
+        replica = key.split("/")[1]
+        yield Saying(f"log {key}", log, places.get(cluster.node_of(replica), ""))
 
 
 def matches(facts: Facts, cluster: Cluster, table: Iterable[Pattern]) -> Iterator[Hit]:

@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 
-from kuberay.facts import GATE, Cluster, Facts
+from kuberay.clusters import GATE, Cluster
+from kuberay.facts import Facts
 from kuberay.findings import Evidence, Hit
 from kuberay.objects import Container, Pod, condition_of, items, label, text
 from kuberay.redact import shown

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from kuberay.causes.patterns import Pattern, pattern
-from kuberay.facts import GATE, Cluster, Facts
+from kuberay.clusters import GATE, Cluster
+from kuberay.facts import Facts
 from kuberay.findings import Evidence, Hit
 from kuberay.objects import items, number, text
 from kuberay.redact import shown
@@ -99,6 +100,7 @@ def replicas(facts: Facts, cluster: Cluster) -> Iterator[Hit]:
             values = {"app": f"{app.name}/{deployment.name}"}
             if unplaced:
                 values |= {"required": shown(unplaced[1], 120), "available": shown(unplaced[2], 120)}
+                evidence += tuple(_demands(facts, cluster))
                 early = facts.age(cluster.created) < PLACING or any(pod.pending for pod in cluster.pods)
                 yield Hit("replica-unplaced", cluster.name, values=values, evidence=evidence, supporting=early)
                 yield from _full_group(cluster, values, evidence)
@@ -110,6 +112,13 @@ def replicas(facts: Facts, cluster: Cluster) -> Iterator[Hit]:
             yield Hit(
                 "application-unhealthy", cluster.name, values={"app": app.name, "status": app.status}, evidence=(said,)
             )
+
+
+def _demands(facts: Facts, cluster: Cluster) -> Iterator[Evidence]:
+    """What Ray's autoscaler says it has not met: ray/autoscaler/v2/utils.py ClusterStatusFormatter."""
+    for key, report in facts.logs_of(cluster.name, "autoscaler"):
+        wanted = re.findall(r"^ *(\{[^}\n]{1,200}\}: \d+\+? (?:pending|from)[^\n]{0,80})", report, re.MULTILINE)
+        yield from (Evidence(f"Ray's autoscaler ({key}), pending demands", shown(one)) for one in wanted[:2])
 
 
 def _full_group(cluster: Cluster, values: dict[str, str], evidence: tuple[Evidence, ...]) -> Iterator[Hit]:

@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 
-from kuberay.facts import Cluster, Facts
+from kuberay.clusters import Cluster
+from kuberay.facts import Facts
 from kuberay.findings import Evidence, Hit
 from kuberay.objects import Event, Pod, condition_of, items, label, mapping, text
 from kuberay.redact import shown

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from kuberay.facts import OPERATOR, Facts, since
 from kuberay.findings import Evidence, Hit, Severity
-from kuberay.objects import Pod, condition_of, created, items, mapping, moment, name_of, number, text
+from kuberay.objects import Pod, condition_of, created, items, label, mapping, moment, name_of, number, text
 from kuberay.redact import shown
 from kuberay.snapshot import Object, dig
 
@@ -27,24 +27,27 @@ CRD = "rayservices.ray.io"
 
 
 def operator(facts: Facts) -> Object | None:
-    """The operator's Deployment."""
-    found = [one for one in facts.of("Deployment") if OPERATOR in name_of(one)]
-    labelled = [
-        one for one in facts.of("Deployment") if text(one, "metadata", "labels", "app.kubernetes.io/name") == OPERATOR
-    ]
-    return next(iter(labelled + found), None)
+    """The operator's Deployment. Helm charts and GKE's add-on name and label it differently; its image tells too."""
+
+    def marks(one: Object) -> str:
+        images = [text(each, "image") for each in items(one, "spec", "template", "spec", "containers")]
+        return " ".join([name_of(one), label(one, "app.kubernetes.io/name"), *images])
+
+    return next(
+        (one for one in facts.of("Deployment") if OPERATOR in marks(one) or "kuberay/operator" in marks(one)), None
+    )
 
 
 def platform(facts: Facts) -> Iterator[Hit]:
     """Is there a KubeRay that could act?"""
     if facts.service is None:
         crds = [name_of(one) for one in facts.of("CustomResourceDefinition")]
-        if CRD not in crds and (crds or not facts.could_not_read("customresourcedefinition", "crds")):
+        if CRD not in crds and (crds or not facts.could_not_read("customresourcedefinition", "the versions of ray.io")):
             told = tuple(Evidence("what was read", one) for one in facts.snapshot.unreadable if "ray" in one.lower())
             yield Hit(
                 "crd-missing", evidence=told or (Evidence("CustomResourceDefinitions", f"{CRD} is not among them"),)
             )
-        elif not facts.could_not_read("rayservice"):
+        elif not facts.could_not_read("rayservice", "the rayservice"):
             yield Hit("service-absent", evidence=(Evidence("RayServices", f"none is called {facts.name}"),))
         return
     deployment = operator(facts)
@@ -54,7 +57,7 @@ def platform(facts: Facts) -> Iterator[Hit]:
         source = f"Deployment {text(deployment, 'metadata', 'namespace')}/{name_of(deployment)}"
         yield Hit("operator-not-running", subject=name_of(deployment), evidence=(Evidence(source, shown(why)),),
                   severity=Severity.BLOCKED if facts.serving else None)  # fmt: skip
-    elif deployment is None and not facts.could_not_read("deployment", "operator") and (idle := _unheeded(facts)):
+    elif deployment is None and not facts.could_not_read("deployment", "the operator") and (idle := _unheeded(facts)):
         yield Hit("operator-missing", values={"what": idle}, evidence=(Evidence(f"RayService {facts.name}", idle),),
                   severity=Severity.BLOCKED if facts.serving else None)  # fmt: skip
     for namespace in facts.of("Namespace"):
