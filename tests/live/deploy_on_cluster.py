@@ -24,7 +24,7 @@ def main(file: str, address: str, port: int) -> None:
     serve.start(proxy_location="HeadOnly", http_options={"port": port})
     serve.run(deployment.bind(config), name="llm", route_prefix="/")
     request = {"prompt": "the time", "max_tokens": 12, "temperature": 0, "raw": True}
-    answer = httpx2.post(f"http://localhost:{port}/generate", json=request, timeout=120)
+    answer = httpx2.post(f"http://localhost:{port}/generate", json=request, timeout=300)
     workers = [
         actor["Address"]["NodeID"]
         for actor in state.actors().values()

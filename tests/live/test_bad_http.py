@@ -23,7 +23,7 @@ pytestmark = pytest.mark.live
 
 @pytest.fixture(scope="module")
 def client(tiny: Service) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=tiny.url, timeout=15) as shared:
+    with httpx2.Client(base_url=tiny.url, timeout=60) as shared:
         yield shared
 
 

@@ -38,12 +38,16 @@ Rows = Iterator[Any]
 
 @pytest.fixture(scope="module")
 def client(tiny: Service) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=tiny.url, timeout=15) as shared:
+    with httpx2.Client(base_url=tiny.url, timeout=60) as shared:
         yield shared
 
 
 def assert_alive(client: httpx2.Client) -> None:
-    assert client.post(G, json=GOOD[G], timeout=5).status_code == 200
+    try:
+        answer = client.post(G, json=GOOD[G], timeout=15)
+    except httpx2.RemoteProtocolError:  # closed after a refusal, as a server may; the next connection must do
+        answer = client.post(G, json=GOOD[G], timeout=15)
+    assert answer.status_code == 200
 
 
 def assert_told(answer: httpx2.Response, expected: int | set[int], what: object) -> None:
@@ -138,7 +142,7 @@ BODIES: list[Any] = [
     row("22-sum", G, {"max_tokens": 8192}),
     row("22-sum", C, {"prompt": [1] * 8190, "max_tokens": 100}, EITHER),  # vLLM cuts max_tokens to what fits
     row("23-more-than-max", CH, {"min_tokens": 3}),
-    row("23-max-null", CH, {"min_tokens": 5000, "max_tokens": None}),
+    row("23-max-null", CH, {"min_tokens": 9000, "max_tokens": None}),
     *each(24, GCH, "n", [0, -1, 5, 10**9, "2", 1.5]),
     *each(25, ALL, "temperature", [-1, 1e308, NAN, INF, "1", True]),
     *each(26, ALL, "top_p", [0, 1.1, NAN]),

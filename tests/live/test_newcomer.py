@@ -58,7 +58,7 @@ def test_the_example_job_classifies_through_the_handle(embedded: Service):
         text=True,
         cwd=ROOT,
         env={**os.environ, "RAY_AUTH_MODE": "token", "RAY_ADDRESS": address[1], "COLUMNS": "120"},
-        timeout=240,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -78,7 +78,7 @@ def test_a_kill_that_cannot_be_caught_leaves_nothing_either(embedded: Service):
     family = psutil.Process(embedded.process.pid).children(recursive=True)
     assert {"raylet", "haproxy", "VLLM::EngineCor", "VLLM::Worker"} <= {process.name()[:15] for process in family}
     embedded.kill()
-    wait_until(lambda: not any(map(alive, family)), 30, "Ray, HAProxy and vLLM to be gone")
+    wait_until(lambda: not any(map(alive, family)), 60, "Ray, HAProxy and vLLM to be gone")
 
 
 def alive(process: psutil.Process) -> bool:
