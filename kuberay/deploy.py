@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from kuberay.api import Api
 from kuberay.capacity import Prices, pod_gpus, switch, unpriced
 from kuberay.config import Service
 from kuberay.diff import Effect, plan
 from kuberay.errors import Conflict, Forbidden, NotFound, Refused
-from kuberay.kinds import CONFIGMAP, KINDS, NAMESPACE, POD, RAYCLUSTER, RAYSERVICE, Kind
+from kuberay.kinds import CONFIGMAP, KINDS, NAMESPACE, POD, RAYCLUSTER, RAYSERVICE, Kind, kind_of
 from kuberay.later import CRD_NAME, fitted, uses_later_fields
 from kuberay.manifest import labels, objects, token_secret
 from kuberay.observe import observe
@@ -49,7 +50,7 @@ def look(api: Api, service: Service, prices: Prices = unpriced) -> Outlook:
             "name another in kubernetes.namespace."
         ) from None
     wanted, notes = _fitted(api, objects(service))
-    snapshot = observe(api, namespace, service.name)
+    snapshot = _with_all(api, observe(api, namespace, service.name, logs=False), wanted)
     after = [api.apply(item, dry_run=True) for item in wanted]
     planned = plan(snapshot, after)
     new_pods = planned.effect in (Effect.CREATE, Effect.NEW_CLUSTER)
@@ -72,6 +73,17 @@ def apply(api: Api, service: Service, outlook: Outlook, report: Report, *, force
     for patch in outlook.plan.patches:
         report(f"patching RayCluster/{patch.cluster}")
         api.patch(RAYCLUSTER, patch.cluster, service.kubernetes.namespace, list(patch.operations), how="json")
+
+
+def _with_all(api: Api, snapshot: Snapshot, wanted: list[Json]) -> Snapshot:
+    """The snapshot with those objects too that are nobody's business but the plan's."""
+    found = list(snapshot.objects)
+    for item in wanted:
+        kind, name = item["kind"], item["metadata"]["name"]
+        if kind != "RayService" and snapshot.named(kind, name) is None:
+            there = _found(api, kind_of(item), name, snapshot.namespace)
+            found += [there] if there else []
+    return replace(snapshot, objects=tuple(found))
 
 
 def _fitted(api: Api, items: list[Json]) -> tuple[list[Json], list[str]]:

@@ -20,7 +20,7 @@ from kuberay.config import SecretKey, Service, WorkerGroup
 from kuberay.errors import ConfigError
 from kuberay.rayservice import HeadGroupSpec, Json, WorkerGroupSpec
 from kuberay.release import API_KEYS_FILE, CONFIG_KEY, Release
-from serve_app.environment import ENGINE_ENV, RELEASE_VARIABLE, SERVE_ENV
+from serve_app.environment import ENGINE_ENV, RELEASE_VARIABLE, SERVE_ENV, haproxy_env
 
 CONFIG_FOLDER = "/etc/switchyard"
 MODELS_FOLDER = "/models"
@@ -30,6 +30,7 @@ USER = 1000
 HEAD_PORTS = {"gcs": 6379, "dashboard": 8265, "client": 10001, "serve": 8000, "metrics": 8080, "haproxy": 9101}
 WORKER_PORTS = {"serve": 8000, "metrics": 8080, "haproxy": 9101}
 AGENT_PORT = 52365
+DRAIN = ("python", "-m", "serve_app.drain")
 DRAIN_MARGIN_S = 30
 """What is left of a pod's grace period after its longest stream, for Ray to end in order."""
 
@@ -215,14 +216,12 @@ def _container(
     service: Service, release: Release, name: str, ports: dict[str, int], more: dict[str, str] | None = None
 ) -> dict[str, Any]:
     kubernetes = service.kubernetes
-    longest = longest_request_s(service)
     environ = {
         **SERVE_ENV,
         **ENGINE_ENV,
         "SWITCHYARD_CONFIG": f"{CONFIG_FOLDER}/{CONFIG_KEY}",
         RELEASE_VARIABLE: release.id,
-        # A reload or an end of HAProxy leaves running streams as much time as they may take.
-        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(longest),
+        **haproxy_env(service.config.serving.max_request_s),
         **(more or {}),
         # In one order: the order of variables is part of what KubeRay's hash is made of.
         **dict(sorted(kubernetes.env.items())),
@@ -235,6 +234,7 @@ def _container(
         "ports": [{"name": key, "containerPort": port} for key, port in ports.items()],
         "volumeMounts": [{"name": "release", "mountPath": CONFIG_FOLDER, "readOnly": True}],
         "securityContext": SECURITY_CONTEXT,
+        "lifecycle": {"preStop": {"exec": {"command": [*DRAIN, "--within", str(longest_request_s(service))]}}},
     }
     if kubernetes.api_keys is not None:
         folder = API_KEYS_FILE.rsplit("/", 1)[0]
