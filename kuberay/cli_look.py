@@ -258,7 +258,7 @@ def _diagnosed(
     if output == "json":
         print(json.dumps({"service": snapshot.name, "findings": [asdict(one) for one in found]}, indent=2))
     else:
-        _console().print(doctor_screen(snapshot.name, found, checks(snapshot, now)))
+        _console().print(doctor_screen(snapshot.name, found, checks(snapshot, now)), crop=False)
     if bundle is not None:
         bundles.write(snapshot, bundle)
         print(f"Wrote {bundle}. It holds no secrets; read it before you send it on.")

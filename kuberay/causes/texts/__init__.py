@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kuberay.causes.texts import engine, model, pods, ray, scheduling, service
+from kuberay.causes.texts import engine, images, model, pods, ray, scheduling, service, traffic
 from kuberay.findings import Cause
 
-CAUSES: Mapping[str, Cause] = {
-    one.id: one
-    for one in (*service.CAUSES, *scheduling.CAUSES, *pods.CAUSES, *ray.CAUSES, *model.CAUSES, *engine.CAUSES)
-}
+_FILES = (service, scheduling, images, pods, ray, model, engine, traffic)
+
+CAUSES: Mapping[str, Cause] = {one.id: one for file in _FILES for one in file.CAUSES}
