@@ -54,7 +54,7 @@ def labels(service: Service) -> dict[str, str]:
 def head_group(service: Service, release: Release) -> HeadGroupSpec:
     """The head: no CPUs for Ray to give away, so that no replica lands there."""
     head = service.kubernetes.head
-    container = _container(service, release, "ray-head", HEAD_PORTS) | {
+    container = _container(service, release, "head", HEAD_PORTS) | {
         "resources": _resources(head.cpu, head.memory),
         "livenessProbe": _probe(service, "/api/healthz", AGENT_PORT, failures=24, delay=30),
         "readinessProbe": _probe(service, "/api/healthz", AGENT_PORT, failures=10, delay=10),
@@ -119,7 +119,7 @@ def _worker_group(service: Service, release: Release, group: WorkerGroup, place:
         start["num-gpus"] = str(engine.tensor_parallel_size)  # see serve_app/cpu_platform_class.py
     if custom:
         start["resources"] = json.dumps(json.dumps(custom))
-    container = _container(service, release, "ray-worker", WORKER_PORTS, WORKER_ENV)
+    container = _container(service, release, "worker", WORKER_PORTS, WORKER_ENV)
     container["env"].append(_from_secret("HF_TOKEN", kubernetes.hf_token))
     container["volumeMounts"] += [{"name": "models", "mountPath": MODELS_FOLDER}]
     container |= {
@@ -213,7 +213,7 @@ def _resources(cpu: str, memory: str, more: Json | None = None) -> Json:
 
 
 def _container(
-    service: Service, release: Release, name: str, ports: dict[str, int], more: dict[str, str] | None = None
+    service: Service, release: Release, role: str, ports: dict[str, int], more: dict[str, str] | None = None
 ) -> dict[str, Any]:
     kubernetes = service.kubernetes
     environ = {
@@ -221,20 +221,21 @@ def _container(
         **ENGINE_ENV,
         "SWITCHYARD_CONFIG": f"{CONFIG_FOLDER}/{CONFIG_KEY}",
         RELEASE_VARIABLE: release.id,
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # see serve_app/drain.py
         **haproxy_env(service.config.serving.max_request_s),
         **(more or {}),
         # In one order: the order of variables is part of what KubeRay's hash is made of.
         **dict(sorted(kubernetes.env.items())),
     }
     container: dict[str, Any] = {
-        "name": name,
+        "name": f"ray-{role}",
         "image": release.image,
         "imagePullPolicy": "IfNotPresent",
         "env": [{"name": key, "value": value} for key, value in environ.items()],
         "ports": [{"name": key, "containerPort": port} for key, port in ports.items()],
         "volumeMounts": [{"name": "release", "mountPath": CONFIG_FOLDER, "readOnly": True}],
         "securityContext": SECURITY_CONTEXT,
-        "lifecycle": {"preStop": {"exec": {"command": [*DRAIN, "--within", str(longest_request_s(service))]}}},
+        "lifecycle": {"preStop": {"exec": {"command": [*DRAIN, role, "--within", str(longest_request_s(service))]}}},
     }
     if kubernetes.api_keys is not None:
         folder = API_KEYS_FILE.rsplit("/", 1)[0]
@@ -282,6 +283,8 @@ def _template(
         items = [{"key": key, "path": API_KEYS_FILE.rsplit("/", 1)[1]}]
         volumes.append({"name": "api-keys", "secret": {"secretName": name, "items": items}})
     spec: Json = {
+        # KubeRay's autoscaler container ignores SIGTERM as process 1, and the head would last its whole grace period.
+        "shareProcessNamespace": role == "head",
         "serviceAccountName": kubernetes.service_account or service.name,
         # Only the autoscaler, which is in the head pod, talks to the API server.
         "automountServiceAccountToken": role == "head",

@@ -1,11 +1,12 @@
-"""A pod's ``preStop`` hook: let its streams end, then end Ray, so that a pod stays no longer than it is needed.
+"""A pod's ``preStop`` hook: the pod stays until its streams have ended, and no longer.
 
-Kubernetes takes a pod out of its Services and runs the hook; SIGTERM follows when the hook has ended. KubeRay's
-containers have bash as process 1, which passes no SIGTERM on: without the hook every pod would last its whole grace
-period, and with a short one streams would be cut. Replicas listen on ports of their own in this pod (direct ingress);
-each tells in ``/health`` how many requests are in it.
+Kubernetes takes a pod out of its Services and runs the hook; SIGTERM follows when the hook has ended. A worker waits
+for its own replicas: each listens on a port of its own in this pod (direct ingress) and tells in ``/health`` how many
+requests are in it. The head waits for the workers, which cannot live without it. Ray's own drain on SIGTERM
+(``RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S``) is turned off for this: it waits for replicas to move to other nodes, which
+they cannot where the whole cluster goes, and cuts streams after its 30 s.
 
-Run as ``python -m serve_app.drain --within SECONDS``. Needs the standard library only.
+Run as ``python -m serve_app.drain worker|head --within SECONDS``. Needs the standard library only.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import time
 import urllib.error
 import urllib.request
@@ -24,17 +24,19 @@ SETTLE_S = 5.0
 """Until every node's packet filter knows that the pod is out of the Service; new requests still come meanwhile."""
 POLL_S = 1.0
 LISTEN = "0A"
+DASHBOARD_PORT = 8265
 FIRST_PORT, LAST_PORT = 30_000, 31_000
 """Ray Serve's defaults: RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT and its maximum."""
 
 
 def main() -> None:
     """Entry point of the hook. Never fails: a hook that does is only an event nobody reads."""
-    parser = argparse.ArgumentParser(description="Wait for this pod's requests to end, then end Ray.")
+    parser = argparse.ArgumentParser(description="Wait until this pod is not needed any more.")
+    parser.add_argument("role", choices=["worker", "head"])
     parser.add_argument("--within", type=float, required=True, help="longest wait, in seconds")
-    left = drain(in_flight, within_s=parser.parse_args().within)
-    _say(f"drained: {left} requests left" if left else "drained: idle")
-    end_ray()
+    given = parser.parse_args()
+    left = drain(in_flight if given.role == "worker" else workers, within_s=given.within)
+    _say(f"drain: {left} left when the time was over" if left else "drain: nothing left")
 
 
 def drain(count: Callable[[], int], *, within_s: float, sleep: Callable[[float], None] = time.sleep) -> int:
@@ -71,15 +73,17 @@ def listening(proc: Path = Path("/proc")) -> set[int]:
     return found
 
 
-def end_ray(proc: Path = Path("/proc")) -> None:
-    """End ``ray start --block``, which ends what it started; the container ends with it."""
-    for folder in proc.glob("[0-9]*"):
-        try:
-            words = (folder / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if b"start" in words and b"--block" in words and any(word.endswith(b"/ray") for word in words):
-            os.kill(int(folder.name), signal.SIGTERM)
+def workers() -> int:
+    """Worker nodes that are alive, as the dashboard of this head tells. None where it does not answer: Ray is gone."""
+    request = urllib.request.Request(f"http://127.0.0.1:{DASHBOARD_PORT}/nodes?view=summary")
+    if token := os.environ.get("RAY_AUTH_TOKEN"):
+        request.add_header("Authorization", f"Bearer {token}")
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            nodes = [node["raylet"] for node in json.load(answer)["data"]["summary"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+    return sum(node.get("state") == "ALIVE" and not node.get("isHeadNode") for node in nodes)
 
 
 def _asked(port: int) -> int:

@@ -264,11 +264,25 @@ def test_a_new_release_is_a_new_cluster_though_the_operator_restarts_half_way(se
     assert "deletionTimestamp" not in old["metadata"], "the old cluster is kept for its streams, and for a way back"
 
 
-def test_delete_leaves_nothing(service: Service) -> None:
-    begun = time.monotonic()
-    done = service.run("delete", "-f", FILE, "--yes", timeout_s=300)
-    assert done.returncode == 0, done.stderr
-    print(f"\ndelete: {time.monotonic() - begun:.0f} s")
+def test_delete_lets_a_running_stream_end_and_leaves_nothing(service: Service) -> None:
+    pod = next(pod["metadata"]["name"] for pod in service.pods("worker", service.active()))
+    body = {"prompt": "a long answer", "max_tokens": 1000, "stream": True}
+    with service.api.forward(pod, 8000, service.namespace) as forward, httpx2.Client(timeout=120) as client:
+        with client.stream("POST", f"{forward.url}/generate", json=body) as answer:
+            lines = answer.iter_lines()
+            assert next(lines).startswith("data: ")
+            begun = time.monotonic()
+            deleting = threading.Thread(
+                target=lambda: ended.append(service.run("delete", "-f", FILE, "--yes", timeout_s=300))
+            )
+            ended: list[subprocess.CompletedProcess[str]] = []
+            deleting.start()
+            text = [line for line in lines if line]
+    assert text[-1] == "data: [DONE]", text[-3:]
+    assert '"finish_reason":"length"' in text[-2].replace(" ", "")
+    deleting.join(300)
+    assert ended[0].returncode == 0, ended[0].stderr
+    print(f"\ndelete, beside a stream: {time.monotonic() - begun:.0f} s")
     left = [
         f"{item['kind']}/{item['metadata']['name']}"
         for kind in (
