@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 MANAGED_BY = "switchyard"
 LABELS = ("managed-by", "switchyard-cluster")
+NAME_LABEL = "switchyard-name"
+"""On what gets its name from Google (alert policies, channels): which one of ours it is."""
 PARKED_LABEL = "switchyard-scaled-to-zero"
 PROTECTED_LABEL = "switchyard-protected"
 

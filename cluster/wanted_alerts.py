@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from cluster.config import ClusterConfig
-from cluster.model import Key, Wanted, labels_of
+from cluster.model import NAME_LABEL, Key, Wanted, labels_of
 
 
 def monitoring(config: ClusterConfig) -> list[Wanted]:
@@ -21,12 +21,13 @@ def monitoring(config: ClusterConfig) -> list[Wanted]:
             "type": "email",
             "displayName": f"{config.name} alerts",
             "labels": {"email_address": config.alerts.email},
-            "userLabels": labels_of(config.name),
+            "userLabels": {**labels_of(config.name), NAME_LABEL: channel.name},
         }
         items.append(Wanted(channel, spec))
     for name, title, query, minutes, text in _alerts(config):
-        policy = _policy(config, title, query, minutes, text)
-        items.append(Wanted(Key("alert", f"{config.name}-{name}"), policy, (channel,) if config.alerts.email else ()))
+        key = Key("alert", f"{config.name}-{name}")
+        policy = _policy(config, key.name, title, query, minutes, text)
+        items.append(Wanted(key, policy, (channel,) if config.alerts.email else ()))
     items.append(Wanted(Key("dashboard", config.name), _dashboard(config)))
     if config.budget_usd:
         items.append(Wanted(Key("budget", config.name), _budget(config)))
@@ -70,12 +71,12 @@ def _alerts(config: ClusterConfig) -> list[tuple[str, str, str, int, str]]:
     ]
 
 
-def _policy(config: ClusterConfig, title: str, query: str, minutes: int, text: str) -> dict[str, Any]:
+def _policy(config: ClusterConfig, name: str, title: str, query: str, minutes: int, text: str) -> dict[str, Any]:
     return {
         "displayName": f"{config.name}: {title}",
         "combiner": "OR",
         "enabled": True,
-        "userLabels": labels_of(config.name),
+        "userLabels": {**labels_of(config.name), NAME_LABEL: name},
         "documentation": {"content": text, "mimeType": "text/markdown"},
         "conditions": [
             {
