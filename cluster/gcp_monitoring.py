@@ -11,8 +11,8 @@ from cluster.gcp_messages import Steps, mask, message, spec_of
 from cluster.model import NAME_LABEL, Action, Found, Key, Spec, labels_of
 
 _CLIENTS = {
-    "alert": ("AlertPolicyServiceClient", "AlertPolicy", "alert_policy", "alert_policies"),
-    "channel": ("NotificationChannelServiceClient", "NotificationChannel", "notification_channel", "..._channels"),
+    "alert": ("AlertPolicyServiceClient", "AlertPolicy", "alert_policy"),
+    "channel": ("NotificationChannelServiceClient", "NotificationChannel", "notification_channel"),
 }
 
 
@@ -47,14 +47,14 @@ class Monitoring:
         return next((found for found in self.observe(key.kind) if found.key == key), None)
 
     def create(self, key: Key, spec: Spec) -> Steps:
-        _, kind, name, _ = _CLIENTS[key.kind]
+        _, kind, name = _CLIENTS[key.kind]
         body = self._message(key.kind, kind, self._with_channel(key, spec))
         method = getattr(self._api(key.kind), f"create_{name}")
         self._call.write(f"monitoring.Create{kind}", method, {"name": self._parent, name: body})
         yield from ()
 
     def update(self, action: Action) -> Steps:
-        _, kind, name, _ = _CLIENTS[action.key.kind]
+        _, kind, name = _CLIENTS[action.key.kind]
         assert action.found is not None
         spec = {**self._with_channel(action.key, action.spec), "name": action.found.facts["name"]}
         method = getattr(self._api(action.key.kind), f"update_{name}")
@@ -64,7 +64,7 @@ class Monitoring:
         yield from ()
 
     def delete(self, key: Key, found: Found | None) -> Steps:
-        _, kind, name, _ = _CLIENTS[key.kind]
+        _, kind, name = _CLIENTS[key.kind]
         if found is not None:
             request: dict[str, Any] = {"name": found.facts["name"]}
             if key.kind == "channel":
