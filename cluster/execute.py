@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from cluster.errors import Busy, ClusterError, Conflict, NotFound, NotYet, OperationFailed, Unavailable
+from cluster.errors import ApiDisabled, Busy, ClusterError, Conflict, NotFound, NotYet, OperationFailed, Unavailable
 from cluster.model import Action, Found, Key, Plan, Spec, Status, Verb
 
 POLL_S = 5.0
@@ -179,7 +179,7 @@ def _advance(item: _Running, cloud: Cloud, clock: Clock, report: Report) -> tupl
             item.steps = _steps(item.then.pop(0), item.action, cloud)
             return False, True
         return True, True
-    except (Unavailable, Busy, NotYet, Conflict, NotFound) as error:
+    except (Unavailable, Busy, NotYet, Conflict, NotFound, ApiDisabled) as error:
         return _again(item, error, cloud, clock), False
 
 

@@ -71,13 +71,19 @@ class Caller:
     reads: int = 0
     writes: int = 0
 
-    def read(self, name: str, method: Callable[..., Any], request: Any = None, **more: Any) -> Any:
-        """A call that changes nothing; retried on 429 and 5xx."""
+    def read(
+        self, name: str, method: Callable[..., Any], request: Any = None, *, lag: bool = True, **more: Any
+    ) -> Any:
+        """A call that changes nothing; retried on 429 and 5xx.
+
+        Args:
+            lag: the API is known to be enabled, so that "not enabled" means "since a moment ago": wait for it.
+        """
         for attempt in range(ATTEMPTS):
             try:
                 return self._once(name, False, method, request, more)
-            except Unavailable:
-                if attempt == ATTEMPTS - 1:
+            except (Unavailable, ApiDisabled) as error:
+                if attempt == ATTEMPTS - 1 or (isinstance(error, ApiDisabled) and not lag):
                     raise
                 self.clock.sleep(backoff(attempt))
         raise AssertionError("unreachable")
@@ -186,4 +192,5 @@ def _first_reason(error: Any) -> str:
 def _short(error: Any) -> str:
     """The message without line breaks, cut: bodies can be whole pages of HTML."""
     text = re.sub(r"\s+", " ", str(getattr(error, "message", "") or error)).strip()
+    text = re.sub(r"^(GET|POST|PUT|PATCH|DELETE) https?://\S+: ", "", text)
     return text[:300].rstrip(". ")

@@ -47,22 +47,24 @@ class Clients:
 
     def grpc(self, module: str, name: str) -> Any:
         """The client class ``name`` of ``module``, over gRPC."""
-        if name not in self._made:
+        key = f"{module}.{name}"  # two of Google's packages have a ProjectsClient
+        if key not in self._made:
             made = getattr(importlib.import_module(module), name)
             if self.endpoints.grpc or self.channel is not None:
-                self._made[name] = made(transport=made.get_transport_class("grpc")(channel=self._channel()))
+                self._made[key] = made(transport=made.get_transport_class("grpc")(channel=self._channel()))
             else:
-                self._made[name] = made(credentials=self.credentials())
-        return self._made[name]
+                self._made[key] = made(credentials=self.credentials())
+        return self._made[key]
 
     def compute(self, service: str, name: str) -> Any:
         """A Compute Engine client, which is REST; ``service`` is its module."""
-        if name not in self._made:
+        key = f"compute.{service}"
+        if key not in self._made:
             compute_package()
             made = getattr(importlib.import_module(f"google.cloud.compute_v1.services.{service}"), name)
             options = {"api_endpoint": self.endpoints.rest} if self.endpoints.rest else None
-            self._made[name] = made(credentials=self.credentials(), client_options=options)
-        return self._made[name]
+            self._made[key] = made(credentials=self.credentials(), client_options=options)
+        return self._made[key]
 
     def storage(self) -> Any:
         """The Cloud Storage client."""

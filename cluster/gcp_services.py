@@ -31,7 +31,9 @@ class Apis:
         """
         request = {"parent": self._parent, "names": [f"{self._parent}/services/{name}" for name in services]}
         try:
-            got = self._call.read("serviceusage.BatchGetServices", self._api.batch_get_services, request)
+            got = self._call.read(
+                "serviceusage.BatchGetServices", self._api.batch_get_services, request, lag=False
+            )
         except (NotFound, Denied) as error:
             if type(error) not in (NotFound, Denied):
                 raise

@@ -54,6 +54,32 @@ def wanted(config: ClusterConfig, *, stock: Stock | None = None, token: bool = F
     ]
 
 
+_API_OF_KIND = {
+    "network": "compute",
+    "subnetwork": "compute",
+    "router": "compute",
+    "firewall": "compute",
+    "disk": "compute",
+    "service-account": "iam",
+    "grant": "cloudresourcemanager",
+    "bucket": "storage",
+    "repository": "artifactregistry",
+    "secret": "secretmanager",
+    "secret-version": "secretmanager",
+    "cluster": "container",
+    "node-pool": "container",
+    "channel": "monitoring",
+    "alert": "monitoring",
+    "dashboard": "monitoring",
+    "budget": "billingbudgets",
+}
+
+
+def api_of(kind: str) -> str:
+    """The API a kind of resource belongs to."""
+    return f"{_API_OF_KIND[kind]}.googleapis.com"
+
+
 def _network(config: ClusterConfig) -> list[Wanted]:
     name, mark = config.name, mark_of(config.name)
     network = Key("network", name)
