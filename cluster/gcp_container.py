@@ -98,6 +98,8 @@ class Container:
         name, spec = f"{self._cluster}/nodePools/{action.key.name}", action.spec
         if "autoscaling" in changed:
             yield from self.set_autoscaling(action.key.name, spec["autoscaling"])
+        if "size" in changed:
+            yield from self.set_size(action.key.name, spec["size"])
         if "management" in changed:
             request: Any = gke.SetNodePoolManagementRequest(
                 name=name, management=message(gke.NodeManagement, spec["management"])

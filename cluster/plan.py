@@ -62,6 +62,8 @@ def _one(
         if item.within:
             return None
     if found is None:
+        if observed.parked and item.key.kind == "router":
+            return None  # `scale --to-zero` took it away; `--resume` brings it back
         return Action(Verb.CREATE, item.key, item.spec, after=item.after)
     if not found.ours:
         return Action(Verb.REFUSE, item.key, item.spec, reason=_stranger(item.key), found=found)
