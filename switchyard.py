@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+import cluster.cli
 from serve_app import __version__, cli
 
 app = typer.Typer(
@@ -17,6 +18,7 @@ app = typer.Typer(
 app.command()(cli.serve)
 app.command()(cli.chat)
 app.add_typer(cli.config_app, name="config")
+app.add_typer(cluster.cli.app, name="cluster")
 
 
 @app.command()

@@ -17,7 +17,6 @@ from typing import Protocol
 from cluster.errors import ApiDisabled, Busy, ClusterError, Conflict, NotFound, NotYet, OperationFailed, Unavailable
 from cluster.model import Action, Found, Key, Plan, Spec, Status, Verb
 
-POLL_S = 5.0
 GIVE_UP_S = 3600.0
 """Longest an action may take; a GKE cluster takes under a quarter of an hour."""
 
@@ -38,7 +37,13 @@ class Operation(Protocol):
 
 
 class Cloud(Protocol):
-    """What an executor needs of the cloud."""
+    """What an executor needs of the cloud.
+
+    Attributes:
+        poll_s: seconds between two questions about an operation.
+    """
+
+    poll_s: float
 
     def read(self, key: Key, spec: Spec) -> Found | None: ...
 
@@ -105,7 +110,7 @@ def execute(plan: Plan, cloud: Cloud, clock: Clock, report: Report = silent) -> 
                 done.add(item.action.key)
                 report(item.action, "done", clock.now() - item.since)
         if not moved and running:
-            clock.sleep(POLL_S)
+            clock.sleep(cloud.poll_s)
         elif not moved and todo:
             raise AssertionError(f"actions wait for each other: {', '.join(map(str, todo))}")
     if failure is not None:
@@ -169,7 +174,7 @@ def _advance(item: _Running, cloud: Cloud, clock: Clock, report: Report) -> tupl
                 if isinstance(state, str) and state != item.text:
                     item.text = state
                     report(item.action, state, clock.now() - item.since)
-                item.wait_until = clock.now() + POLL_S
+                item.wait_until = clock.now() + cloud.poll_s
                 return False, False
             item.operation = None
         item.operation = next(item.steps, None)
@@ -189,7 +194,7 @@ def _again(item: _Running, error: ClusterError, cloud: Cloud, clock: Clock) -> b
     creating = action.verb is Verb.CREATE or (action.verb is Verb.REPLACE and not item.then)
     item.tries += 1
     # GKE's queue may be long, and waiting is all there is to do; the others mean trouble if they go on.
-    if item.tries > (GIVE_UP_S / POLL_S if isinstance(error, Busy) else 8):
+    if item.tries > (GIVE_UP_S / 5 if isinstance(error, Busy) else 8):
         raise error
     item.wait_until = clock.now() + min(30.0, 2.0**item.tries)
     item.operation = None

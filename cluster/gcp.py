@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from cluster.config import ClusterConfig
-from cluster.gcp_clients import Clients
+from cluster.gcp_clients import GRPC_VARIABLE, REST_VARIABLE, Clients, Endpoints
 from cluster.gcp_compute import Compute
 from cluster.gcp_container import Container
 from cluster.gcp_iam import Grants, Iam
@@ -19,8 +19,16 @@ from cluster.gcp_storage import Storage
 from cluster.model import Action, Found, Key, Observed, Spec, Wanted
 from cluster.wanted import api_of, apis
 
+POLL_S = 5.0
 READERS = 8
 """Reads in flight together: each takes Google a tenth of a second or more, and a plan needs a score of them."""
+
+
+def open_cloud(config: ClusterConfig, token: str, environ: Mapping[str, str]) -> Cloud:
+    """The cloud that the environment points at: Google, or a stand-in."""
+    endpoints = Endpoints(environ.get(GRPC_VARIABLE, ""), environ.get(REST_VARIABLE, ""))
+    poll_s = 0.1 if endpoints.stand_in else POLL_S
+    return Cloud(config, Clients(config.project, endpoints), token=token, poll_s=poll_s)
 
 
 class Cloud:
@@ -29,14 +37,16 @@ class Cloud:
     Args:
         token: the Hugging Face token, where there is one at hand.
         readers: reads in flight together.
+        poll_s: seconds between two questions about an operation.
     """
 
     def __init__(
-        self, config: ClusterConfig, clients: Clients, *, token: str = "", readers: int = READERS
+        self, config: ClusterConfig, clients: Clients, *, token: str = "", readers: int = READERS, poll_s: float = POLL_S
     ) -> None:
         self.config = config
         self.clients = clients
         self.clock = clients.call.clock
+        self.poll_s = poll_s
         self.container = Container(config, clients)
         self.secrets = Secrets(config, clients, token)
         self.compute = Compute(config, clients)

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from cluster.errors import KubernetesFailed
 from cluster.gcp_clients import Clients
-from cluster.incluster import FIELD_MANAGER, path_of, path_of_object
+from cluster.kube_objects import FIELD_MANAGER, path_of, path_of_object
 
 TIMEOUT_S = 60
 

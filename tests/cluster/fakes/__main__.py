@@ -30,8 +30,7 @@ def main() -> None:
     with serving_kube(FakeKube()) as kube, serving(FakeGoogle(clock=_Clock(), slow=0.01, kube=kube)) as servers:
         print("# Paste this into another terminal; the project is called my-project.")
         for name, value in servers.environ.items():
-            print(f"export {name}={value}")
-        print("export SWITCHYARD_POLL_S=0.5", flush=True)
+            print(f"export {name}={value}", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             signal.pause()
 
