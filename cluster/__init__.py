@@ -1,1 +1,1 @@
-"""What a service stands on: network, GKE, node pools, bucket, identities, registry, secrets, alerts. Imports nothing."""
+"""What a service stands on: network, GKE, node pools, bucket, identities, registry, secrets, alerts."""

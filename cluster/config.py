@@ -164,7 +164,9 @@ class ClusterConfig(Section):
         if too_long:
             raise ValueError(f"the pool name {too_long[0]} is longer than 35 characters")
         if self.bucket_name.startswith("goog") or re.search(r"\.\.|google", self.bucket_name):
-            raise ValueError(f"bucket.name {self.bucket_name!r}: names with 'goog' at the start, or 'google', are taken")
+            raise ValueError(
+                f"bucket.name {self.bucket_name!r}: names with 'goog' at the start, or 'google', are taken"
+            )
         return self
 
     @property

@@ -44,8 +44,8 @@ def diagnose(
     planned: Plan,
     findings: Sequence[Finding],
     prices: Prices,
-    today: datetime.date,
     *,
+    today: datetime.date,
     inside: Inside | None,
     plugin: bool,
 ) -> list[Check]:
@@ -60,9 +60,7 @@ def diagnose(
     checks.append(_apis(config, observed))
     checks.append(_drift(planned))
     checks += _cluster(config, observed)
-    checks += [
-        Check("ok" if item.ok else "fail", f"quota of pool {item.pool}", item.text) for item in findings
-    ]
+    checks += [Check("ok" if item.ok else "fail", f"quota of pool {item.pool}", item.text) for item in findings]
     checks.append(_bucket(config, observed))
     if inside is not None:
         checks += _inside(config, inside)
@@ -146,7 +144,9 @@ def _inside(config: ClusterConfig, inside: Inside) -> list[Check]:
     elif not operator.version:
         checks.append(Check("fail", "KubeRay", "not installed", install))
     elif not inside.operator_ready:
-        checks.append(Check("warn", "KubeRay", f"{operator.version} is not ready", "kubectl -n kuberay-operator get pods"))
+        checks.append(
+            Check("warn", "KubeRay", f"{operator.version} is not ready", "kubectl -n kuberay-operator get pods")
+        )
     else:
         checks.append(Check("ok", "KubeRay", operator.version))
     if operator.version and not inside.suspend:

@@ -14,19 +14,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from cluster.clock import Clock
 from cluster.errors import ApiDisabled, Busy, ClusterError, Conflict, NotFound, NotYet, OperationFailed, Unavailable
 from cluster.model import Action, Found, Key, Plan, Spec, Status, Verb
 
 GIVE_UP_S = 3600.0
 """Longest an action may take; a GKE cluster takes under a quarter of an hour."""
-
-
-class Clock(Protocol):
-    """Time."""
-
-    def now(self) -> float: ...
-
-    def sleep(self, seconds: float) -> None: ...
 
 
 class Operation(Protocol):

@@ -106,7 +106,7 @@ def _create(config: ClusterConfig, key: Key, spec: Spec) -> list[str]:
             policies = json.dumps(list(spec["cleanupPolicies"].values()))
             return [
                 _line("artifacts repositories create", key.name, "--repository-format=docker", *about),
-                f"# cleanup: gcloud artifacts repositories set-cleanup-policies {key.name} --policy=FILE, with {policies}",
+                f"# cleanup: gcloud artifacts repositories set-cleanup-policies {key.name} --policy=FILE: {policies}",
             ]
         case "secret":
             labels = f"--labels={_pairs(spec)}"
@@ -120,7 +120,11 @@ def _create(config: ClusterConfig, key: Key, spec: Spec) -> list[str]:
         case "channel":
             email = spec["labels"]["email_address"]
             flags = ["--type=email", f"--display-name={spec['displayName']}", f"--channel-labels=email_address={email}"]
-            return [_line("beta monitoring channels create", *flags, f"--user-labels={_labels(spec['userLabels'])}", project)]
+            return [
+                _line(
+                    "beta monitoring channels create", *flags, f"--user-labels={_labels(spec['userLabels'])}", project
+                )
+            ]
         case "alert":
             return [_line("monitoring policies create", f"--policy={json.dumps(spec)}", project)]
         case "dashboard":

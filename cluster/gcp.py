@@ -41,7 +41,13 @@ class Cloud:
     """
 
     def __init__(
-        self, config: ClusterConfig, clients: Clients, *, token: str = "", readers: int = READERS, poll_s: float = POLL_S
+        self,
+        config: ClusterConfig,
+        clients: Clients,
+        *,
+        token: str = "",
+        readers: int = READERS,
+        poll_s: float = POLL_S,
     ) -> None:
         self.config = config
         self.clients = clients

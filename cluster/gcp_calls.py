@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import random
 import re
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
+from cluster.clock import Clock, RealClock
 from cluster.errors import (
     ApiDisabled,
     Busy,
@@ -35,24 +35,6 @@ TIMEOUT_S = 60.0
 LOGIN = "Log in with: gcloud auth application-default login"
 
 
-class Clock(Protocol):
-    """Time, so that tests need not wait for it."""
-
-    def now(self) -> float: ...
-
-    def sleep(self, seconds: float) -> None: ...
-
-
-class RealClock:
-    """The machine's clock."""
-
-    def now(self) -> float:
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
-
-
 def _no_hook(name: str, write: bool, sent: bool) -> None:
     pass
 
@@ -71,9 +53,7 @@ class Caller:
     reads: int = 0
     writes: int = 0
 
-    def read(
-        self, name: str, method: Callable[..., Any], request: Any = None, *, lag: bool = True, **more: Any
-    ) -> Any:
+    def read(self, name: str, method: Callable[..., Any], request: Any = None, *, lag: bool = True, **more: Any) -> Any:
         """A call that changes nothing; retried on 429 and 5xx.
 
         Args:

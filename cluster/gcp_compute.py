@@ -139,7 +139,7 @@ class Compute:
         return {"project": self._config.project, **({"region": self._config.region} if regional else {})}
 
     def _followed(self, started: Any, key: Key) -> Pending:
-        # Compute's insert returns an ExtendedOperation whose own polling sleeps for real; the operation is asked for here.
+        # Compute's ExtendedOperation sleeps for real when it polls; so the operation is asked for here.
         operation, place = _operation_of(started)
         service = {"zone": "zone_operations", "region": "region_operations", "": "global_operations"}[place[0]]
         name = {"zone": "ZoneOperationsClient", "region": "RegionOperationsClient", "": "GlobalOperationsClient"}

@@ -36,7 +36,7 @@ class Container:
         self._cluster = f"{self._parent}/clusters/{config.name}"
 
     def observe(self) -> Iterable[Found]:
-        """The cluster with all its pools: one call. A cluster of that name elsewhere in the region is not looked for."""
+        """The cluster with all its pools: one call. One of that name elsewhere in the region is not looked for."""
         cluster = self._call.maybe("container.GetCluster", self._api.get_cluster, {"name": self._cluster})
         return [] if cluster is None else list(self._found(cluster))
 
@@ -157,7 +157,11 @@ class Container:
             ours,
             _STATUS.get(cluster.status.name, Status.READY),
             note=cluster.status_message or ("an operation is under way" if busy else ""),
-            facts={"endpoint": endpoint, "version": cluster.current_master_version, "nodes": cluster.current_node_count},
+            facts={
+                "endpoint": endpoint,
+                "version": cluster.current_master_version,
+                "nodes": cluster.current_node_count,
+            },
         )
         for pool in cluster.node_pools:
             mine = labels.items() <= dict(pool.config.resource_labels).items()

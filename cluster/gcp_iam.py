@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,12 +59,10 @@ class Iam:
         yield from ()
 
     def delete(self, key: Key, found: Found | None) -> Steps:
-        try:
+        with contextlib.suppress(NotFound):
             self._call.write(
                 "iam.DeleteServiceAccount", self._api.delete_service_account, {"name": self._path(key.name)}
             )
-        except NotFound:
-            pass
         yield from ()
 
     def _found(self, account: Any) -> Found:
@@ -215,5 +214,3 @@ def _field(binding: Any, name: str) -> Any:
     if name == "condition":
         return binding.condition.expression
     return getattr(binding, name)
-
-

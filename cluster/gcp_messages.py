@@ -1,4 +1,4 @@
-"""Between specs (Google's REST names, plain values) and the libraries' messages. Strict: an unknown field is an error."""
+"""Between specs (Google's REST names, plain values) and the libraries' messages. Unknown fields are errors."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from cluster.config import ClusterConfig
@@ -58,9 +59,7 @@ class Monitoring:
         assert action.found is not None
         spec = {**self._with_channel(action.key, action.spec), "name": action.found.facts["name"]}
         method = getattr(self._api(action.key.kind), f"update_{name}")
-        self._call.write(
-            f"monitoring.Update{kind}", method, {name: self._message(action.key.kind, kind, spec)}
-        )
+        self._call.write(f"monitoring.Update{kind}", method, {name: self._message(action.key.kind, kind, spec)})
         yield from ()
 
     def delete(self, key: Key, found: Found | None) -> Steps:
@@ -69,10 +68,8 @@ class Monitoring:
             request: dict[str, Any] = {"name": found.facts["name"]}
             if key.kind == "channel":
                 request["force"] = True  # policies that name it lose it
-            try:
+            with contextlib.suppress(NotFound):
                 self._call.write(f"monitoring.Delete{kind}", getattr(self._api(key.kind), f"delete_{name}"), request)
-            except NotFound:
-                pass
         yield from ()
 
     def _with_channel(self, key: Key, spec: Spec) -> dict[str, Any]:
@@ -126,10 +123,8 @@ class Dashboards:
         yield from ()
 
     def delete(self, key: Key, found: Found | None) -> Steps:
-        try:
+        with contextlib.suppress(NotFound):
             self._call.write("monitoring.DeleteDashboard", self._api.delete_dashboard, {"name": self._path(key)})
-        except NotFound:
-            pass
         yield from ()
 
     def _path(self, key: Key) -> str:
@@ -186,12 +181,8 @@ class Budgets:
 
     def delete(self, key: Key, found: Found | None) -> Steps:
         if found is not None:
-            try:
-                self._call.write(
-                    "billingbudgets.DeleteBudget", self._api.delete_budget, {"name": found.facts["name"]}
-                )
-            except NotFound:
-                pass
+            with contextlib.suppress(NotFound):
+                self._call.write("billingbudgets.DeleteBudget", self._api.delete_budget, {"name": found.facts["name"]})
         yield from ()
 
     def _billing(self) -> str:

@@ -31,9 +31,7 @@ class Apis:
         """
         request = {"parent": self._parent, "names": [f"{self._parent}/services/{name}" for name in services]}
         try:
-            got = self._call.read(
-                "serviceusage.BatchGetServices", self._api.batch_get_services, request, lag=False
-            )
+            got = self._call.read("serviceusage.BatchGetServices", self._api.batch_get_services, request, lag=False)
         except (NotFound, Denied) as error:
             if type(error) not in (NotFound, Denied):
                 raise
@@ -110,7 +108,7 @@ class Registry:
 
         changed = {change.path.split(".")[0] for change in action.changes}
         paths = {"labels": "labels", "description": "description", "cleanupPolicies": "cleanup_policies"}
-        spec = {"name": f"{self._parent}/repositories/{action.key.name}"}
+        spec: dict[str, Any] = {"name": f"{self._parent}/repositories/{action.key.name}"}
         spec |= {part: action.spec[part] for part in changed}
         if "labels" in changed and action.found:
             spec["labels"] = {**action.found.spec.get("labels", {}), **action.spec["labels"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -73,10 +74,8 @@ class Storage:
         yield from ()
 
     def _delete_object(self, blob: Any) -> None:
-        try:
+        with contextlib.suppress(NotFound):
             self._call.write("storage.objects.delete", blob.delete)
-        except NotFound:
-            pass
 
     def _read(self, key: Key, *, contents: bool) -> Found | None:
         try:

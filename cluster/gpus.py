@@ -70,9 +70,7 @@ GPU_MACHINES: dict[str, Machine] = {
     "a3-highgpu-2g": Machine(_H100, 2, 52, 468, "a3", local_ssds=4),
     "a3-highgpu-4g": Machine(_H100, 4, 104, 936, "a3", local_ssds=8),
     "a3-highgpu-8g": Machine(_H100, 8, 208, 1872, "a3", local_ssds=16),
-    "a3-ultragpu-8g": Machine(
-        _H200, 8, 224, 2952, "a3ultra", local_ssds=32, boot_disk="hyperdisk-balanced", rdma=True
-    ),
+    "a3-ultragpu-8g": Machine(_H200, 8, 224, 2952, "a3ultra", local_ssds=32, boot_disk="hyperdisk-balanced", rdma=True),
 }
 
 SYSTEM_MACHINES: dict[str, Machine] = {

@@ -95,7 +95,15 @@ def objects(config: ClusterConfig, hours: Hours | None, service: str) -> list[di
     }
     days = ",".join(str((day + 1) % 7) for day in hours.days)  # cron's Sunday is 0
     jobs = [
-        _job(f"{name}-{what}", name, meta, f"{at % 60} {at // 60} * * {days}", hours, service, suspend=suspend)
+        _job(
+            f"{name}-{what}",
+            name,
+            meta,
+            f"{at % 60} {at // 60} * * {days}",
+            hours=hours,
+            service=service,
+            suspend=suspend,
+        )
         for what, at, suspend in (("wake", hours.start, False), ("sleep", hours.end % (24 * 60), True))
     ]
     if hours.end == 24 * 60:  # midnight belongs to the next day
@@ -110,7 +118,7 @@ def job_name(service: str) -> str:
 
 
 def _job(
-    name: str, account: str, meta: dict[str, Any], cron: str, hours: Hours, service: str, *, suspend: bool
+    name: str, account: str, meta: dict[str, Any], cron: str, *, hours: Hours, service: str, suspend: bool
 ) -> dict[str, Any]:
     patch = '{"spec":{"suspend":%s}}' % str(suspend).lower()  # noqa: UP031
     restricted = {

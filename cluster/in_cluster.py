@@ -40,7 +40,9 @@ def operator_of(kube: Kube) -> release.Installed:
     """The KubeRay operator that the cluster has."""
     return release.installed(
         kube.items(path_of("Deployment"), "app.kubernetes.io/name=kuberay")
-        or kube.items(path_of("Deployment"), "app.kubernetes.io/name=kuberay-operator")  # as KubeRay's Helm chart names it
+        or kube.items(
+            path_of("Deployment"), "app.kubernetes.io/name=kuberay-operator"
+        )  # as KubeRay's Helm chart names it
     )
 
 
@@ -154,8 +156,6 @@ def _need_suspend(kube: Kube) -> None:
             "KubeRay in the cluster cannot suspend a RayService (it came with 1.7, and an older API drops the field "
             f"without a word). Upgrade it: switchyard cluster install-operator --version {release.DEFAULT_VERSION}"
         )
-
-
 
 
 def look_inside(kube: Callable[[], Kube], config: ClusterConfig) -> Inside:

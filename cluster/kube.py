@@ -62,7 +62,13 @@ class Kube:
         return False
 
     def _call(
-        self, method: str, path: str, *, query: Sequence[tuple[str, str]] = (), body: bytes | None = None, content_type: str = ""
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Sequence[tuple[str, str]] = (),
+        body: bytes | None = None,
+        content_type: str = "",
     ) -> dict[str, Any] | None:
         headers = {"Accept": "application/json"} | ({"Content-Type": content_type} if content_type else {})
         url = f"{self._api.configuration.host.rstrip('/')}{path}"
@@ -91,7 +97,9 @@ def from_kubeconfig(path: str | None, context: str | None = None) -> Kube:
         api = config.new_client_from_config(config_file=path, context=context)
     except (config.ConfigException, OSError) as error:
         where = path or "$KUBECONFIG or ~/.kube/config"
-        raise KubernetesFailed(f"No cluster in {where}: {error}. Write it with: switchyard cluster kubeconfig") from error
+        raise KubernetesFailed(
+            f"No cluster in {where}: {error}. Write it with: switchyard cluster kubeconfig"
+        ) from error
     assert isinstance(api, client.ApiClient)
     return Kube(api, api.configuration.host)
 
@@ -172,7 +180,7 @@ def fetch_release(urls: Mapping[str, str]) -> dict[str, bytes]:
             answer.raise_for_status()
         except requests.RequestException as error:
             raise KubernetesFailed(
-                f"{url} cannot be fetched ({type(error).__name__}). Without a way out, give the files: --manifests FOLDER"
+                f"{url} cannot be fetched ({type(error).__name__}). Offline, give the files: --manifests FOLDER"
             ) from error
         found[path] = answer.content
     return found

@@ -1,4 +1,4 @@
-"""An entry for the cluster in a kubeconfig, as ``gcloud container clusters get-credentials --dns-endpoint`` writes it. Pure."""
+"""The cluster's entry in a kubeconfig, as ``gcloud container clusters get-credentials`` writes it. Pure."""
 
 from __future__ import annotations
 

@@ -186,7 +186,7 @@ def installed(deployments: Iterable[Mapping[str, Any]]) -> Installed:
         meta = cast("Mapping[str, Any]", item["metadata"])
         image = str(item["spec"]["template"]["spec"]["containers"][0]["image"])
         labels = cast("Mapping[str, str]", meta.get("labels") or {})
-        version = labels.get(VERSION_LABEL) or image.split("@")[0].rpartition(":")[2]
+        version = labels.get(VERSION_LABEL) or image.split("@", maxsplit=1)[0].rpartition(":")[2]
         ours = labels.get("app.kubernetes.io/managed-by") == MANAGED_BY
         return Installed(version.removeprefix("v"), str(meta.get("namespace", "")), ours)
     return Installed()
@@ -205,4 +205,4 @@ def upgrading(services: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("-")[0].split(".") if part.isdigit())
+    return tuple(int(part) for part in version.split("-", maxsplit=1)[0].split(".") if part.isdigit())

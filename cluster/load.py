@@ -17,7 +17,7 @@ from cluster.prices import Prices
 
 FILE_VARIABLE = "SWITCHYARD_CONFIG"
 DEFAULT_FILE = "deploy/gke-l4.yaml"
-TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105
+TOKEN_VARIABLE = "HF_TOKEN"
 PLACEHOLDER = "my-project"
 
 

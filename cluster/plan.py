@@ -51,9 +51,7 @@ def plan(wanted: Sequence[Wanted], observed: Observed, *, replace: Collection[st
     return Plan(ordered, notes=tuple(notes))
 
 
-def _one(
-    item: Wanted, observed: Observed, planned: Mapping[Key, Action], replace: Collection[str]
-) -> Action | None:
+def _one(item: Wanted, observed: Observed, planned: Mapping[Key, Action], replace: Collection[str]) -> Action | None:
     found = observed.found.get(item.key)
     parent = planned.get(_cluster_of(item)) if item.key.kind == POOL else None
     if parent is not None and parent.verb in (Verb.CREATE, Verb.REPLACE):

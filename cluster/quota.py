@@ -57,13 +57,16 @@ def _pool(config: ClusterConfig, stock: Stock, name: str, pool: PoolConfig, *, s
     told = f"{short}: limit {limit.limit:g}, in use {limit.usage:g}"
     at_least = max(gpus, pool.min_nodes * gpus)
     if free < at_least:
-        way_out = _way_out(config, stock, pool, short.split()[0], at_least=at_least, needed=needed, spot=spot)
+        way_out = _way_out(config, stock, pool, short.split(maxsplit=1)[0], at_least=at_least, needed=needed, spot=spot)
         return Finding(name, False, f"{told}; {pool.machine} needs {at_least}. {way_out}", metric, needed, free)
     if free < needed:
         nodes = int(free // gpus)
-        text = f"{told}; enough for {nodes} of max_nodes {pool.max_nodes}. {request_text(config, short.split()[0], accelerator, needed)}"
+        request = request_text(config, short.split(maxsplit=1)[0], accelerator, needed)
+        text = f"{told}; enough for {nodes} of max_nodes {pool.max_nodes}. {request}"
         return Finding(name, True, text, metric, needed, free)
-    return Finding(name, True, f"{told}; needs {needed} at most, in {', '.join(pool.zones or here)}", metric, needed, free)
+    return Finding(
+        name, True, f"{told}; needs {needed} at most, in {', '.join(pool.zones or here)}", metric, needed, free
+    )
 
 
 def _quota(stock: Stock, region: str, accelerator: str, *, spot: bool) -> tuple[str, Quota]:
@@ -89,9 +92,7 @@ def _way_out(
     return " ".join(part for part in parts if part)
 
 
-def _other_machines(
-    config: ClusterConfig, stock: Stock, pool: PoolConfig, at_least: int, *, spot: bool
-) -> list[str]:
+def _other_machines(config: ClusterConfig, stock: Stock, pool: PoolConfig, at_least: int, *, spot: bool) -> list[str]:
     for accelerator in sorted(stock.zones):
         here = any(zone.startswith(f"{config.region}-") for zone in stock.zones[accelerator])
         if accelerator == pool.shape.accelerator or not here:

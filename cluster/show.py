@@ -171,7 +171,9 @@ def _what(action: Action) -> str:
     if action.verb is Verb.REFUSE:
         return action.reason
     if action.changes:
-        changes = ", ".join(f"{change.path}: {_plain(change.have)} -> {_plain(change.want)}" for change in action.changes)
+        changes = ", ".join(
+            f"{change.path}: {_plain(change.have)} -> {_plain(change.want)}" for change in action.changes
+        )
         return f"{changes}{f' ({action.reason})' if action.verb is Verb.REPLACE and action.reason else ''}"
     if action.reason:
         return action.reason
@@ -184,7 +186,9 @@ def _summary(action: Action) -> str:
         case "apis":
             return f"enable {', '.join(name.split('.')[0] for name in spec['services'])}"
         case "cluster":
-            return f"{spec['releaseChannel']['channel'].lower()} channel, private nodes, Dataplane V2, Workload Identity"
+            return (
+                f"{spec['releaseChannel']['channel'].lower()} channel, private nodes, Dataplane V2, Workload Identity"
+            )
         case "node-pool":
             bounds, config = spec["autoscaling"], spec["config"]
             kind = "spot " if config.get("spot") else ""

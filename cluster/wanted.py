@@ -144,7 +144,7 @@ def _identities(config: ClusterConfig) -> list[Wanted]:
 
 def grant(on: str, resource: str, role: str, email: str, after: tuple[Key, ...]) -> Wanted:
     """One role for one member on one resource: nothing else in that resource's policy is touched."""
-    account = email.split("@")[0]
+    account = email.split("@", maxsplit=1)[0]
     if email.endswith("]"):  # PROJECT.svc.id.goog[NAMESPACE/SERVICE-ACCOUNT]
         account = email.split("[")[1].rstrip("]")
     return Wanted(
@@ -223,5 +223,3 @@ def _workload_identity(config: ClusterConfig) -> list[Wanted]:
     member = f"{config.project}.svc.id.goog[{config.namespace}/{config.service_account}]"
     cluster = Key("cluster", config.name)
     return [grant("service-account", serve.name, "roles/iam.workloadIdentityUser", member, (serve, cluster))]
-
-

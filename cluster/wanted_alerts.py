@@ -26,7 +26,7 @@ def monitoring(config: ClusterConfig) -> list[Wanted]:
         items.append(Wanted(channel, spec))
     for name, title, query, minutes, text in _alerts(config):
         key = Key("alert", f"{config.name}-{name}")
-        policy = _policy(config, key.name, title, query, minutes, text)
+        policy = _policy(config, key.name, title=title, query=query, minutes=minutes, text=text)
         items.append(Wanted(key, policy, (channel,) if config.alerts.email else ()))
     items.append(Wanted(Key("dashboard", config.name), _dashboard(config)))
     if config.budget_usd:
@@ -71,7 +71,7 @@ def _alerts(config: ClusterConfig) -> list[tuple[str, str, str, int, str]]:
     ]
 
 
-def _policy(config: ClusterConfig, name: str, title: str, query: str, minutes: int, text: str) -> dict[str, Any]:
+def _policy(config: ClusterConfig, name: str, *, title: str, query: str, minutes: int, text: str) -> dict[str, Any]:
     return {
         "displayName": f"{config.name}: {title}",
         "combiner": "OR",

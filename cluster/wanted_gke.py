@@ -164,14 +164,12 @@ def _gpu(config: ClusterConfig, pool: PoolConfig, *, spot: bool, stock: Stock | 
 
 
 def pool_zones(config: ClusterConfig, pool: PoolConfig, stock: Stock | None) -> list[str]:
-    """Zones of a pool: the file's; else those of the region that have its accelerator; empty: leave them as they are."""
+    """Zones of a pool: the file's, else those of the region that have its accelerator; empty: as they are."""
     if pool.zones:
         return sorted(pool.zones)
     if stock is None:
         return []
-    return sorted(
-        zone for zone in stock.zones.get(pool.shape.accelerator, ()) if zone.startswith(f"{config.region}-")
-    )
+    return sorted(zone for zone in stock.zones.get(pool.shape.accelerator, ()) if zone.startswith(f"{config.region}-"))
 
 
 def grace_offered(version: str) -> bool:

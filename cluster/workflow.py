@@ -6,11 +6,12 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from cluster.clock import Clock
 from cluster.config import ClusterConfig
 from cluster.destroy import plan_destroy
 from cluster.errors import ClusterError, Refused
-from cluster.execute import Clock, Report, execute, silent
 from cluster.execute import Cloud as Acting
+from cluster.execute import Report, execute, silent
 from cluster.model import Action, Key, Observed, Plan, Stock, Verb, Wanted
 from cluster.plan import plan
 from cluster.quota import Finding, check
@@ -80,7 +81,8 @@ def converge(
     """Carry plans out until there is nothing left to do.
 
     Args:
-        agree: asked once, with what is to be done; False ends it.
+        agree: asked with what is to be done; False ends it. Asked twice where APIs must be enabled first: zones, quotas
+            and so the real plan are known only then.
 
     Returns:
         The last look: empty, or the first where ``agree`` said no.
@@ -95,7 +97,7 @@ def converge(
         refuse(found.plan)
         if found.plan.empty or not (agreed or agree(found)):
             return found
-        agreed = True
+        agreed = not found.first_apis
         if found.first_apis:
             # Quotas and zones cannot be read before: nothing else may be made until they have been.
             apis = tuple(action for action in found.plan.actions if action.key.kind == "apis")

@@ -251,7 +251,7 @@ class _Container:
         raise Fault(404, f"Not found: {name}.")
 
     def _parent(self, name: str) -> str:
-        return name.split("/nodePools/")[0]
+        return name.split("/nodePools/", maxsplit=1)[0]
 
     def _location(self, parent: str) -> None:
         location = parent.rsplit("/", 1)[-1]

@@ -161,7 +161,7 @@ class _Monitoring:
     def list_skus(self, request: Any) -> Any:
         """Two pages, so that a reader that stops after the first is found out."""
         self._fake.need_api("cloudbilling.googleapis.com")
-        skus = [_sku(*item) for item in SKUS]
+        skus = [_sku(item) for item in SKUS]
         half = len(skus) // 2
         if not request.page_token:
             return billing.ListSkusResponse(skus=skus[:half], next_page_token="2")
@@ -174,15 +174,14 @@ class _Monitoring:
         return quotas.QuotaInfo(
             name=request.name,
             dimensions_infos=[
-                quotas.DimensionsInfo(
-                    dimensions={"gpu_family": family, "region": region}, details={"value": value}
-                )
+                quotas.DimensionsInfo(dimensions={"gpu_family": family, "region": region}, details={"value": value})
                 for (family, region), value in self._fake.families.items()
             ],
         )
 
 
-def _sku(description: str, group: str, usage: str, regions: list[str], unit: str, usd: float) -> Any:
+def _sku(item: tuple[str, str, str, list[str], str, float]) -> Any:
+    description, group, usage, regions, unit, usd = item
     units, nanos = int(usd), round((usd % 1) * 1e9)
     rate = billing.PricingExpression.TierRate(start_usage_amount=0, unit_price={"units": units, "nanos": nanos})
     return billing.Sku(

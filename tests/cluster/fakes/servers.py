@@ -1,4 +1,4 @@
-"""The servers of a fake project: one gRPC server for all services, one HTTP server for Compute Engine and Cloud Storage.
+"""The servers of a fake project: a gRPC server for all services, an HTTP server for Compute Engine and Cloud Storage.
 
 ``in_process`` is the same without sockets, for the tests that make tens of thousands of calls: the libraries still
 serialize every request, and the same handlers still parse the bytes.
@@ -22,6 +22,7 @@ import requests
 from google.protobuf import any_pb2, json_format
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
+from requests.adapters import BaseAdapter
 
 from cluster.gcp_clients import Clients, Endpoints
 from tests.cluster.fakes.container import container
@@ -104,7 +105,7 @@ class _Http(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(raw)
 
-    do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = _any  # noqa: N815
+    do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = _any
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
@@ -198,7 +199,9 @@ class _Channel(grpc.Channel):
     def __init__(self, fake: FakeGoogle) -> None:
         self.fake, self.methods = fake, methods_of(fake)
 
-    def unary_unary(self, method: str, request_serializer: Any = None, response_deserializer: Any = None, _: Any = None, **__: Any) -> Any:  # noqa: E501
+    def unary_unary(
+        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, _: Any = None, **__: Any
+    ) -> Any:
         return _Call(self, method, request_serializer, response_deserializer)
 
     def _none(self, *_: Any, **__: Any) -> Any:
@@ -216,7 +219,7 @@ class _Channel(grpc.Channel):
         return self
 
 
-class _Adapter(requests.adapters.BaseAdapter):
+class _Adapter(BaseAdapter):
     def __init__(self, fake: FakeGoogle) -> None:
         super().__init__()
         self._answer = rest(fake)

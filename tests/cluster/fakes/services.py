@@ -62,7 +62,9 @@ class _Services:
 
     def get_services(self, request: Any) -> Any:
         if request.parent != f"projects/{self._fake.project}":
-            raise Fault(403, f"Permission denied on resource project {request.parent.split('/')[1]}.", "CONSUMER_INVALID")
+            raise Fault(
+                403, f"Permission denied on resource project {request.parent.split('/')[1]}.", "CONSUMER_INVALID"
+            )
         return usage.BatchGetServicesResponse(
             services=[
                 usage.Service(
