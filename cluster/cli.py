@@ -1,6 +1,6 @@
 """The sub-commands of ``switchyard cluster``. ``terminal.py`` prints for them.
 
-Exit codes: 0 done (``plan``: nothing to do), 1 failed or refused, 2 ``plan`` found differences or wrong use, 130 Ctrl-C.
+Exit codes: 0 done (``plan``: nothing to do), 1 failed or refused, 2 differences in ``plan`` or wrong use, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ def doctor(file: FileOption = None, output: OutputOption = "table", kubeconfig: 
             found.plan,
             findings,
             load_prices(),
-            datetime.datetime.now(tz=datetime.UTC).date(),
+            today=datetime.datetime.now(tz=datetime.UTC).date(),
             inside=inside,
             plugin=shutil.which(PLUGIN) is not None,
         )

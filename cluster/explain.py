@@ -250,7 +250,7 @@ def _node_flags(node: Spec) -> list[str]:
 def _update(config: ClusterConfig, action: Action) -> list[str]:
     kind, name = action.key
     if kind == "apis":
-        have = (action.found.spec if action.found else {}).get("services", [])
+        have: list[str] = action.found.spec.get("services", []) if action.found else []
         missing = [service for service in action.spec["services"] if service not in have]
         return [_line("services enable", *missing, f"--project={config.project}")]
     command = {

@@ -148,7 +148,7 @@ def differences(kind: str, want: Mapping[str, Any], have: Mapping[str, Any]) -> 
 
 def _compare(path: str, want: Any, have: Any, rules: Kind, found: list[Change]) -> None:
     if isinstance(want, Mapping):
-        below = cast("Mapping[str, Any]", have) if isinstance(have, Mapping) else {}
+        below: Mapping[str, Any] = cast("Mapping[str, Any]", have) if isinstance(have, Mapping) else {}
         for name, value in cast("Mapping[str, Any]", want).items():
             _compare(f"{path}.{name}", value, below.get(name), rules, found)
     elif isinstance(want, Sequence) and not isinstance(want, str):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from cluster.config import ClusterConfig
 from cluster.errors import ConfigError
@@ -36,13 +36,15 @@ def merged(existing: Any, config: ClusterConfig, endpoint: str) -> dict[str, Any
             "provideClusterInfo": True,
         }
     }
-    result: dict[str, Any] = {"apiVersion": "v1", "kind": "Config", "preferences": {}, **existing}
+    before = cast("Mapping[str, Any]", existing)
+    result: dict[str, Any] = {"apiVersion": "v1", "kind": "Config", "preferences": {}, **before}
     for section, key, value in (
         ("clusters", "cluster", {"server": f"https://{endpoint}"}),
         ("users", "user", user),
         ("contexts", "context", {"cluster": name, "user": name, "namespace": config.namespace}),
     ):
-        others = [item for item in result.get(section) or [] if item.get("name") != name]
+        entries: list[dict[str, Any]] = result.get(section) or []
+        others = [item for item in entries if item.get("name") != name]
         result[section] = [*others, {"name": name, key: value}]
     result["current-context"] = name
     return result

@@ -194,14 +194,13 @@ def installed(deployments: Iterable[Mapping[str, Any]]) -> Installed:
 
 def upgrading(services: Iterable[Mapping[str, Any]]) -> list[str]:
     """RayServices in the middle of a switch, as ``namespace/name``."""
-    return [
-        f"{item['metadata'].get('namespace', 'default')}/{item['metadata']['name']}"
-        for item in services
-        if any(
-            condition.get("type") == "UpgradeInProgress" and condition.get("status") == "True"
-            for condition in (item.get("status") or {}).get("conditions") or ()
-        )
-    ]
+    found: list[str] = []
+    for item in services:
+        status: Mapping[str, Any] = item.get("status") or {}
+        conditions: list[Mapping[str, Any]] = status.get("conditions") or []
+        if any(one.get("type") == "UpgradeInProgress" and one.get("status") == "True" for one in conditions):
+            found.append(f"{item['metadata'].get('namespace', 'default')}/{item['metadata']['name']}")
+    return found
 
 
 def _numbers(version: str) -> tuple[int, ...]:

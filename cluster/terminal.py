@@ -267,7 +267,5 @@ def formats(output: str) -> None:
 def console() -> Any:
     from rich.console import Console
 
-    console = Console(highlight=False)
-    if not out.is_terminal:
-        console = Console(highlight=False, width=200)  # for files and pipes: a line a row
-    return console
+    made = Console(highlight=False)
+    return made if made.is_terminal else Console(highlight=False, width=200)  # for pipes: a line a row

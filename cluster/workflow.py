@@ -91,7 +91,7 @@ def converge(
         Refused: the plan has refusals; nothing was changed but, perhaps, APIs enabled.
         ClusterError: an action failed.
     """
-    agreed = False
+    agreed, left = False, ""
     for _ in range(ROUNDS):
         found = look(config, cloud, token=token, replacing=replacing)
         refuse(found.plan)
@@ -104,9 +104,9 @@ def converge(
             execute(Plan(apis), cloud, cloud.clock, report)
             continue
         execute(found.plan, cloud, cloud.clock, report)
-        replacing = ()
+        replacing, left = (), ", ".join(map(str, found.plan.actions[:3]))
     raise ClusterError(
-        f"After {ROUNDS} rounds there is still something to do ({', '.join(map(str, found.plan.actions[:3]))}): "
+        f"After {ROUNDS} rounds there is still something to do ({left}): "
         "somebody else changes the project at the same time, or Google corrects what was asked for"
     )
 
@@ -136,15 +136,15 @@ def tear_down(
         Refused: the bucket is not empty, or deletion protection is on; nothing was changed.
         ClusterError: an action failed.
     """
-    agreed = False
+    agreed, left = False, ""
     for _ in range(ROUNDS):
         found = look_destroy(config, cloud, delete_models=delete_models, keep_bucket=keep_bucket)
         refuse(found.plan)
         if found.plan.empty or not (agreed or agree(found)):
             return found
-        agreed = True
+        agreed, left = True, str(found.plan.actions[0].key)
         execute(found.plan, cloud, cloud.clock, report)
-    raise ClusterError(f"After {ROUNDS} rounds there is still {found.plan.actions[0].key}; run destroy again")
+    raise ClusterError(f"After {ROUNDS} rounds there was still {left} to delete; run destroy again")
 
 
 def refuse(planned: Plan) -> None:

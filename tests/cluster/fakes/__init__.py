@@ -1,6 +1,6 @@
 """A Google Cloud project in memory, spoken to over Google's own protocols: gRPC with the libraries' messages, and REST.
 
-``FakeGoogle`` is the project, ``serving(fake)`` starts the servers, ``python -m tests.cluster.fakes`` does it for people.
+``FakeGoogle`` is the project, ``serving(fake)`` starts the servers; for people: ``python -m tests.cluster.fakes``.
 """
 
 from tests.cluster.fakes.project import FakeClock, FakeGoogle, Fault, Fault429, Fault503
