@@ -253,6 +253,7 @@ class _InProcess(Clients):
     def _mount(self, session: Any) -> None:
         if not isinstance(session.adapters.get("http://"), _Adapter):
             session.mount("http://", _Adapter(self.channel.fake))
+            session.trust_env = False  # looking for proxies takes longer than the fake does
 
 
 def in_process(fake: FakeGoogle, call: Any = None) -> Clients:
