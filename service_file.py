@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -234,12 +234,20 @@ def _finding(item: dict[str, Any], model: type[BaseModel], file: ServiceFile, at
 
 
 def _fields_at(model: type[BaseModel], loc: tuple[str, ...]) -> list[str]:
+    annotation: Any = model
     for part in loc:
-        annotation = model.model_fields[part].annotation if part in model.model_fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        if get_origin(annotation) is dict:  # a mapping from names to models: any name goes
+            annotation = get_args(annotation)[1]
+            continue
+        fields = annotation.model_fields
+        annotation = fields[part].annotation if part in fields else None
+        if get_origin(annotation) is not dict and not _is_model(annotation):
             return []
-        model = annotation
-    return list(model.model_fields)
+    return list(annotation.model_fields) if _is_model(annotation) else []
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _all_paths(model: type[BaseModel], prefix: str = "") -> list[str]:

@@ -150,7 +150,7 @@ def _ours(name: str, error: Any) -> ClusterError:
 
 def failed_operation(what: str, message: str, codes: list[str]) -> ClusterError:
     """The error for a long-running operation that ended badly; ``codes`` are Google's, where it gave any."""
-    text = f"{what}: {message}"
+    text = f"{what}: {message.rstrip('. ')}"
     if {"GCE_STOCKOUT", "ZONE_RESOURCE_POOL_EXHAUSTED", "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS"} & set(codes):
         return StockOut(
             f"{text}. Google has no such machine left there now. Try other zones (cluster.pools.NAME.zones), another "

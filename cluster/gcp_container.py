@@ -219,7 +219,7 @@ def _desired(spec: Spec, changed: set[str]) -> list[dict[str, Any]]:
 
 def _pool_updates(spec: Spec, changed: set[str], below: set[str]) -> list[dict[str, Any]]:
     """The bodies of UpdateNodePool."""
-    config = spec["config"]
+    config = spec.get("config", {})
     bodies: list[dict[str, Any]] = []
     if "locations" in changed:
         bodies.append({"locations": spec["locations"]})

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cluster.config import ClusterConfig
-from cluster.errors import Conflict, NotFound
+from cluster.errors import Conflict, Denied, NotFound
 from cluster.gcp_clients import Clients
 from cluster.gcp_messages import Steps, mask, spec_of
 from cluster.model import Action, Found, Key, Spec, mark_of
@@ -99,10 +99,18 @@ class Grants:
         for key, spec in specs.items():
             place = (spec["on"], spec["resource"])
             if place not in policies:
-                policies[place] = self._get(*place)
+                policies[place] = self._seen(*place)
             if policies[place] is not None and _has(policies[place], spec):
                 found.append(Found(key, spec))
         return found
+
+    def _seen(self, on: str, resource: str) -> Any:
+        try:
+            return self._get(on, resource)
+        except Denied:
+            if on != "bucket":
+                raise
+            return None  # a bucket of somebody else's: the plan refuses it by itself
 
     def read(self, key: Key, spec: Spec) -> Found | None:
         """One binding as it is now."""

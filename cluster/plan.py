@@ -14,7 +14,7 @@ from dataclasses import replace as with_
 from typing import Any
 
 from cluster.kinds import KINDS, differences
-from cluster.model import PARKED_LABEL, Action, Change, Found, Key, Observed, Plan, Status, Verb, Wanted
+from cluster.model import PARKED_LABEL, PROTECTED_LABEL, Action, Change, Found, Key, Observed, Plan, Status, Verb, Wanted
 
 CLUSTER = "cluster"
 POOL = "node-pool"
@@ -77,6 +77,7 @@ def _one(item: Wanted, observed: Observed, planned: Mapping[Key, Action], replac
         for change in differences(item.key.kind, item.spec, found.spec)
         if not (observed.parked and _parked(item.key, change))
     )
+    changes += _unprotected(item, found)
     if not changes:
         return None
     return _change(item, found, changes, replace)
@@ -99,6 +100,14 @@ def _change(item: Wanted, found: Found, changes: tuple[Change, ...], replace: Co
     if item.key.kind == CLUSTER:
         hint += " (every pod stops)"
     return Action(Verb.REFUSE, item.key, item.spec, changes, f"{reasons}. {hint}.", (), found)
+
+
+def _unprotected(item: Wanted, found: Found) -> tuple[Change, ...]:
+    """The one label of ours that must go when it is not wanted: a label too many is no difference otherwise."""
+    have = (found.spec.get("resourceLabels") or {}).get(PROTECTED_LABEL)
+    if item.key.kind != CLUSTER or have is None or PROTECTED_LABEL in item.spec["resourceLabels"]:
+        return ()
+    return (Change(f"resourceLabels.{PROTECTED_LABEL}", have, None),)
 
 
 def _stranger(key: Key) -> str:
