@@ -55,17 +55,19 @@ def install_operator(
     image: str = "",
     downgrade: bool = False,
     again: bool = False,
+    pins: release.Pins = release.RELEASES,
 ) -> Verdict:
     """Install or upgrade KubeRay, CRDs first.
 
     Args:
         contents: gives the release's files; called only when they are needed.
+        pins: the digests they must have.
 
     Raises:
         Refused: by the freeze rule, or because the operator there is not ours.
         ConfigError: a file is not the released one.
     """
-    files = release.files(version)
+    files = release.files(version, pins)
     busy = release.upgrading(kube.items(path_of("RayService")))
     verdict = release.decide(operator_of(kube), version, busy, downgrade=downgrade, again=again)
     if verdict.refused:
@@ -73,7 +75,7 @@ def install_operator(
     if not verdict.apply:
         return verdict
     found = contents()
-    checked = {path: release.verify(version, path, found[path]) for path in files}
+    checked = {path: release.verify(version, path, found[path], pins) for path in files}
     for name, manifest in release.crds(checked):
         say(f"CustomResourceDefinition {name}")
         kube.apply_raw(path_of("CustomResourceDefinition", name=name), manifest)

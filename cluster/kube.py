@@ -34,7 +34,7 @@ class Kube:
 
     def merge(self, path: str, patch: Mapping[str, Any]) -> None:
         """A JSON merge patch."""
-        self._call("PATCH", path, body=json.dumps(patch).encode(), content_type="application/merge-patch+json")
+        self._call("PATCH", path, body=dict(patch), content_type="application/merge-patch+json")
 
     def get(self, path: str) -> dict[str, Any] | None:
         """An object; None where there is none, or no such kind."""
@@ -67,7 +67,7 @@ class Kube:
         path: str,
         *,
         query: Sequence[tuple[str, str]] = (),
-        body: bytes | None = None,
+        body: Any = None,
         content_type: str = "",
     ) -> dict[str, Any] | None:
         headers = {"Accept": "application/json"} | ({"Content-Type": content_type} if content_type else {})

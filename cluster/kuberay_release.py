@@ -119,27 +119,31 @@ def decide(
     return Verdict(True, False, f"upgrade KubeRay {installed.version} to {version}, CRDs first")
 
 
-def files(version: str) -> Mapping[str, str]:
+Pins = Mapping[str, Mapping[str, str]]
+
+
+def files(version: str, pins: Pins = RELEASES) -> Mapping[str, str]:
     """The release's files and their digests.
 
     Raises:
         ConfigError: a version that is not pinned here.
     """
-    if version not in RELEASES:
-        raise ConfigError(f"KubeRay {version} is not pinned; known: {', '.join(RELEASES)}.")
-    return RELEASES[version]
+    if version not in pins:
+        raise ConfigError(f"KubeRay {version} is not pinned; known: {', '.join(pins)}.")
+    return pins[version]
 
 
-def verify(version: str, path: str, content: bytes) -> bytes:
+def verify(version: str, path: str, content: bytes, pins: Pins = RELEASES) -> bytes:
     """The content, if it is the released file.
 
     Raises:
         ConfigError: another digest.
     """
     found = hashlib.sha256(content).hexdigest()
-    if found != files(version)[path]:
+    expected = files(version, pins)[path]
+    if found != expected:
         raise ConfigError(
-            f"{path} is not KubeRay {version}'s: SHA-256 {found[:12]}..., expected {files(version)[path][:12]}.... "
+            f"{path} is not KubeRay {version}'s: SHA-256 {found[:12]}..., expected {expected[:12]}.... "
             "Nothing was applied."
         )
     return content

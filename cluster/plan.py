@@ -14,7 +14,19 @@ from dataclasses import replace as with_
 from typing import Any
 
 from cluster.kinds import KINDS, differences
-from cluster.model import PARKED_LABEL, PROTECTED_LABEL, Action, Change, Found, Key, Observed, Plan, Status, Verb, Wanted
+from cluster.model import (
+    PARKED_LABEL,
+    PROTECTED_LABEL,
+    Action,
+    Change,
+    Found,
+    Key,
+    Observed,
+    Plan,
+    Status,
+    Verb,
+    Wanted,
+)
 
 CLUSTER = "cluster"
 POOL = "node-pool"

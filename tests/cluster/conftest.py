@@ -22,7 +22,9 @@ SMALL = ClusterConfig.model_validate(
 )
 """What ``deploy/gke-l4.yaml`` wants."""
 
-FULL = SMALL.model_copy(update={"budget_usd": 500, "alerts": SMALL.alerts.model_copy(update={"email": "ops@example.com"})})
+FULL = SMALL.model_copy(
+    update={"budget_usd": 500, "alerts": SMALL.alerts.model_copy(update={"email": "ops@example.com"})}
+)
 """Every kind of resource."""
 
 

@@ -118,7 +118,9 @@ def test_destroy_killed_anywhere_and_run_again_leaves_nothing(rig: Rig) -> None:
     chance = random.Random(7)
     rig.fresh()
     rig.apply()
-    state = copy.deepcopy({key: value for key, value in rig.fake.__dict__.items() if key not in ("lock", "clock", "_ids")})
+    state = copy.deepcopy(
+        {key: value for key, value in rig.fake.__dict__.items() if key not in ("lock", "clock", "_ids")}
+    )
     for _ in range(30):
         rig.fake.__dict__.update(copy.deepcopy(state))
         while rig.killed(chance.randrange(120), "destroy"):
