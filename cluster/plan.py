@@ -116,7 +116,8 @@ def _change(item: Wanted, found: Found, changes: tuple[Change, ...], replace: Co
 
 def _unprotected(item: Wanted, found: Found) -> tuple[Change, ...]:
     """The one label of ours that must go when it is not wanted: a label too many is no difference otherwise."""
-    have = (found.spec.get("resourceLabels") or {}).get(PROTECTED_LABEL)
+    labels: dict[str, str] = found.spec.get("resourceLabels") or {}
+    have = labels.get(PROTECTED_LABEL)
     if item.key.kind != CLUSTER or have is None or PROTECTED_LABEL in item.spec["resourceLabels"]:
         return ()
     return (Change(f"resourceLabels.{PROTECTED_LABEL}", have, None),)

@@ -1,4 +1,5 @@
-"""What goes wrong, and the one message each of them gets: what happened, the next step, exit code 1, nothing half-made."""
+"""What goes wrong, and the one message each of them gets: what happened, the next step, exit code "
+"1, nothing half-made."""
 
 from __future__ import annotations
 
@@ -48,7 +49,8 @@ def test_wrong_project(user: User) -> None:
     done = user.run("apply", "--yes")
     assert done.code == 1
     assert done.text == (
-        "switchyard: Google does not show the project 'another-project' to these credentials: it does not exist, or you "
+        "switchyard: Google does not show the project 'another-project' to these credentials: it does not "
+        "exist, or you "
         "lack the role Viewer on it. Check cluster.project, and who you are with: gcloud auth list "
         "(serviceusage.BatchGetServices: Permission denied on resource project another-project)\n"
     )
@@ -63,7 +65,8 @@ def test_the_service_usage_api_itself_is_disabled(user: User) -> None:
     done = user.run("apply", "--yes")
     assert done.code == 1
     assert done.text == (
-        "switchyard: serviceusage.BatchGetServices: Service Usage API has not been used. Enable it with: gcloud services "
+        "switchyard: serviceusage.BatchGetServices: Service Usage API has not been used. Enable it with: "
+        "gcloud services "
         "enable serviceusage.googleapis.com\n"
     )
     assert nothing_made(user.fake)
@@ -85,7 +88,8 @@ def test_quota_zero(user: User) -> None:
     done = user.run("apply", "--yes")
     assert done.code == 1
     assert done.text == (
-        "switchyard: node-pool/l4: NVIDIA_L4_GPUS in us-central1: limit 0, in use 0; g2-standard-8 needs 1. Here there is "
+        "switchyard: node-pool/l4: NVIDIA_L4_GPUS in us-central1: limit 0, in use 0; g2-standard-8 needs 1. "
+        "Here there is "
         "quota for spot: only. Regions with the GPU and quota for it: europe-west4. Ask for more: gcloud beta quotas "
         "preferences create --service=compute.googleapis.com --project=my-project "
         "--quota-id=NVIDIA-L4-GPUS-per-project-region --dimensions=region=us-central1 --preferred-value=4\n"
@@ -99,7 +103,8 @@ def test_quota_zero_everywhere_together(user: User) -> None:
     done = user.run("plan")
     assert done.code == 1
     assert (
-        "GPUS_ALL_REGIONS: limit 0, in use 0; g2-standard-8 needs 1. Ask for more: gcloud beta quotas preferences create "
+        "GPUS_ALL_REGIONS: limit 0, in use 0; g2-standard-8 needs 1. Ask for more: gcloud beta quotas "
+        "preferences create "
         "--service=compute.googleapis.com --project=my-project --quota-id=GPUS-ALL-REGIONS-per-project "
         "--preferred-value=4"
     ) in done.text
@@ -112,7 +117,8 @@ def test_bucket_name_taken_by_another_project(user: User) -> None:
     assert done.code == 1
     assert done.text == (
         "switchyard: bucket/my-project-switchyard-models: a bucket called my-project-switchyard-models exists, and "
-        "Switchyard did not make it for this cluster (its marks are missing); it is left alone. Set cluster.bucket.name to "
+        "Switchyard did not make it for this cluster (its marks are missing); it is left alone. Set "
+        "cluster.bucket.name to "
         "another name\n"
     )
     assert nothing_made(user.fake)
@@ -178,7 +184,8 @@ def test_bucket_not_empty(user: User) -> None:
     done = user.run("destroy", "--yes")
     assert done.code == 1
     assert done.text == (
-        "switchyard: bucket/my-project-switchyard-models: the bucket my-project-switchyard-models is not empty: 1 objects "
+        "switchyard: bucket/my-project-switchyard-models: the bucket my-project-switchyard-models is not "
+        "empty: 1 objects "
         "(3.0 GiB). Delete them too with --delete-models, or leave the bucket with --keep-bucket\n"
     )
     assert user.fake.everything() == before
@@ -196,8 +203,10 @@ def test_no_stock_for_nodes_that_must_be_there(user: User) -> None:
     done = user.run("apply", "--yes", "--no-kubernetes")
     assert done.code == 1
     assert done.text.endswith(
-        "switchyard: node-pool/l4: The zone does not have enough resources for g2-standard-8. Google has no such machine "
-        "left there now. Try other zones (cluster.pools.NAME.zones), another machine, or again later; what was made stays "
+        "switchyard: node-pool/l4: The zone does not have enough resources for g2-standard-8. Google has no "
+        "such machine "
+        "left there now. Try other zones (cluster.pools.NAME.zones), another machine, or again later; what "
+        "was made stays "
         "and the next apply goes on from it\n"
     )
     # The pool that never came up is made anew by the next run.
