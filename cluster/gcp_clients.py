@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import threading
 import types
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,38 +45,46 @@ class Clients:
     call: Caller = field(default_factory=Caller)
     channel: Any = None
     _made: dict[str, Any] = field(default_factory=dict[str, Any])
+    # Imports in parallel threads take longer than one after another, and each client is wanted once.
+    _lock: Any = field(default_factory=threading.RLock, compare=False)
 
     def grpc(self, module: str, name: str) -> Any:
         """The client class ``name`` of ``module``, over gRPC."""
         key = f"{module}.{name}"  # two of Google's packages have a ProjectsClient
-        if key not in self._made:
-            made = getattr(importlib.import_module(module), name)
-            if self.endpoints.grpc or self.channel is not None:
-                self._made[key] = made(transport=made.get_transport_class("grpc")(channel=self._channel()))
-            else:
-                self._made[key] = made(credentials=self.credentials())
-        return self._made[key]
+        with self._lock:
+            if key not in self._made:
+                if module in _HEAVY:
+                    light_package(module)
+                    module = f"{module}.services.{_HEAVY[module]}"
+                made = getattr(importlib.import_module(module), name)
+                if self.endpoints.grpc or self.channel is not None:
+                    self._made[key] = made(transport=made.get_transport_class("grpc")(channel=self._channel()))
+                else:
+                    self._made[key] = made(credentials=self.credentials())
+            return self._made[key]
 
     def compute(self, service: str, name: str) -> Any:
         """A Compute Engine client, which is REST; ``service`` is its module."""
         key = f"compute.{service}"
-        if key not in self._made:
-            compute_package()
-            made = getattr(importlib.import_module(f"google.cloud.compute_v1.services.{service}"), name)
-            options = {"api_endpoint": self.endpoints.rest} if self.endpoints.rest else None
-            self._made[key] = made(credentials=self.credentials(), client_options=options)
-        return self._made[key]
+        with self._lock:
+            if key not in self._made:
+                light_package("google.cloud.compute_v1")
+                made = getattr(importlib.import_module(f"google.cloud.compute_v1.services.{service}"), name)
+                options = {"api_endpoint": self.endpoints.rest} if self.endpoints.rest else None
+                self._made[key] = made(credentials=self.credentials(), client_options=options)
+            return self._made[key]
 
     def storage(self) -> Any:
         """The Cloud Storage client."""
-        if "storage" not in self._made:
-            from google.cloud import storage
+        with self._lock:
+            if "storage" not in self._made:
+                from google.cloud import storage
 
-            options = {"api_endpoint": self.endpoints.rest} if self.endpoints.rest else None
-            self._made["storage"] = storage.Client(
-                project=self.project, credentials=self.credentials(), client_options=options
-            )
-        return self._made["storage"]
+                options = {"api_endpoint": self.endpoints.rest} if self.endpoints.rest else None
+                self._made["storage"] = storage.Client(
+                    project=self.project, credentials=self.credentials(), client_options=options
+                )
+            return self._made["storage"]
 
     def credentials(self) -> Any:
         """Application default credentials; anonymous ones for a stand-in.
@@ -83,17 +92,18 @@ class Clients:
         Raises:
             NoCredentials: there are none.
         """
-        if "credentials" not in self._made:
-            import google.auth
-            from google.auth.credentials import AnonymousCredentials
+        with self._lock:
+            if "credentials" not in self._made:
+                import google.auth
+                from google.auth.credentials import AnonymousCredentials
 
-            if self.endpoints.stand_in:
-                self._made["credentials"] = AnonymousCredentials()
-            else:
-                with translated("credentials"):
-                    scopes = ["https://www.googleapis.com/auth/cloud-platform"]
-                    self._made["credentials"] = google.auth.default(scopes=scopes, quota_project_id=self.project)[0]
-        return self._made["credentials"]
+                if self.endpoints.stand_in:
+                    self._made["credentials"] = AnonymousCredentials()
+                else:
+                    with translated("credentials"):
+                        scopes = ["https://www.googleapis.com/auth/cloud-platform"]
+                        self._made["credentials"] = google.auth.default(scopes=scopes, quota_project_id=self.project)[0]
+            return self._made["credentials"]
 
     def _channel(self) -> Any:
         if self.channel is None:
@@ -103,20 +113,24 @@ class Clients:
         return self.channel
 
 
-def compute_package() -> None:
-    """Make ``google.cloud.compute_v1`` importable without its 110 services.
+_HEAVY = {"google.cloud.resourcemanager_v3": "projects"}
+"""Packages of which one service is needed, and importing the others is what takes long."""
 
-    Its ``__init__`` imports every one of them, which takes twice as long as the whole plan does; the modules themselves
-    need only the package's path. A program that has imported the real package keeps it.
+
+def light_package(name: str) -> None:
+    """Make a package of Google's importable without all of its services.
+
+    The ``__init__`` of ``compute_v1`` imports 110 services, which takes longer than the whole plan does; the modules
+    themselves need only the package's path. A program that has imported the real package keeps it.
     """
-    name = "google.cloud.compute_v1"
     if name in sys.modules:
         return
+    last = name.rpartition(".")[2]
     import google.cloud
 
     for folder in google.cloud.__path__:
-        if (Path(folder) / "compute_v1" / "__init__.py").exists():
+        if (Path(folder) / last / "__init__.py").exists():
             package = types.ModuleType(name)
-            package.__path__ = [str(Path(folder) / "compute_v1")]
+            package.__path__ = [str(Path(folder) / last)]
             sys.modules[name] = package
             return

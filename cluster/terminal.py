@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -42,6 +43,8 @@ def opened(file: str | None) -> tuple[Loaded, Cloud]:
     from cluster.gcp import open_cloud
     from cluster.load import load
 
+    # Google's libraries make some hundred thousand objects while they are imported, none of them garbage.
+    gc.set_threshold(200_000)
     loaded = load(file)
     return loaded, open_cloud(loaded.config, loaded.token, os.environ)
 

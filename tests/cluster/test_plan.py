@@ -1,8 +1,8 @@
 """The planner, by case files: ``cases/*.yaml``. A case is what changed since everything was applied, and its plan.
 
-Keys: ``config`` (merged into the service file's cluster section), ``empty`` (nothing exists), ``edit`` (resource -> field
-path -> value; ``absent``, ``ours``, ``status`` and ``note`` are about the resource itself), ``extra`` (more resources with
-our marks), ``replace``, ``expect`` (one line an action) and ``notes``.
+Keys: ``config`` (merged into the service file's cluster section), ``empty`` (nothing exists), ``edit`` (resource ->
+field path -> value; ``absent``, ``ours``, ``status`` and ``note`` are about the resource itself), ``extra`` (more
+resources with our marks), ``replace``, ``expect`` (one line an action) and ``notes``.
 """
 
 from __future__ import annotations
