@@ -41,7 +41,7 @@ def rates_of_region(clients: Clients, region: str) -> dict[str, float]:
     """Component -> USD of one region, from the catalogue's public list prices."""
     api = clients.grpc("google.cloud.billing_v1", "CloudCatalogClient")
     request = {"parent": COMPUTE, "currency_code": "USD", "page_size": 5000}
-    skus = clients.call.read("cloudbilling.ListSkus", api.list_skus, request)
+    skus = clients.call.read("cloudbilling.ListSkus", api.list_skus, request, lag=False)
     return rates(skus, region)
 
 

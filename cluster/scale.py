@@ -33,7 +33,7 @@ def plan_to_zero(wanted: Sequence[Wanted], observed: Observed) -> Plan:
         changes = [Change("autoscaling.enabled", True, False)] if enabled else []
         # The autoscaler may have made nodes whatever the initial count was; switched off, the count is the size.
         if enabled or size:
-            changes.append(Change("size", size, 0))
+            changes.append(Change("size", "autoscaled" if enabled else size, 0))
         if changes and found.status is not Status.DELETING:
             spec = {"autoscaling": OFF, "size": 0}
             actions.append(Action(Verb.UPDATE, found.key, spec, tuple(changes), after=before, found=found))
