@@ -250,8 +250,10 @@ def parse_config(text: str, *, source: str, environ: Mapping[str, str]) -> Servi
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON schema of a service file, for editors."""
-    return ServiceConfig.model_json_schema()
+    """JSON schema of a service file, for editors; what is in the sections of others is theirs to say."""
+    schema = ServiceConfig.model_json_schema()
+    schema["properties"] |= {name: {"type": "object"} for name in SECTIONS_OF_OTHERS}
+    return schema
 
 
 def _aliases_in(environ: Mapping[str, str]) -> list[Override]:
