@@ -103,9 +103,7 @@ def schedule(
 def install_operator(
     *,
     file: FileOption = None,
-    version: Annotated[
-        str | None, typer.Option(help="KubeRay's version; the newest that is pinned by default.")
-    ] = None,
+    version: Annotated[str | None, typer.Option(help="Instead of cluster.kuberay_version.")] = None,
     manifests: ManifestsOption = None,
     kubeconfig: KubeconfigOption = None,
     image: Annotated[str, typer.Option(help="Operator image instead of the release's, best with its digest.")] = "",
@@ -121,7 +119,9 @@ def install_operator(
         if loaded.config.ray_operator == "addon":
             raise ClusterError("cluster.ray_operator is addon: GKE installs and upgrades KubeRay itself.")
         kube = kube_of(loaded, cloud, None, kubeconfig)
-        do_operator(kube, version, manifests, image=image, downgrade=downgrade, again=again)
+        do_operator(
+            kube, version or loaded.config.kuberay_version, manifests, image=image, downgrade=downgrade, again=again
+        )
 
 
 @prices_app.command()

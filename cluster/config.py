@@ -134,6 +134,9 @@ class ClusterConfig(Section):
         description="kuberay: the released operator at a version we pin and freeze during rollouts; "
         "addon: GKE's own, upgraded by Google with the cluster.",
     )
+    kuberay_version: Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+$")] = Field(
+        default="1.7.0", description="Of the operator that `apply` installs; known ones: cluster/kuberay_release.py."
+    )
     system: SystemPoolConfig = SystemPoolConfig()
     pools: dict[Name, PoolConfig] = Field(default_factory=dict[Name, PoolConfig])
     network: NetworkConfig = NetworkConfig()

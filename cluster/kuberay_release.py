@@ -23,7 +23,6 @@ from cluster.model import MANAGED_BY
 NAMESPACE = "kuberay-operator"
 IMAGE = "quay.io/kuberay/operator"
 DEFAULT_VERSION = "1.7.0"
-SUSPEND_SINCE = (1, 7, 0)
 VERSION_LABEL = "app.kubernetes.io/version"
 BASE = "https://raw.githubusercontent.com/ray-project/kuberay/v{version}/ray-operator/config/{path}"
 

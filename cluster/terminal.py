@@ -72,7 +72,7 @@ def do_inside(loaded: Loaded, cloud: Cloud, found: Look, manifests: str | None) 
     try:
         kube = kube_of(loaded, cloud, found, None)
         if loaded.config.ray_operator == "kuberay":
-            do_operator(kube, None, manifests)
+            do_operator(kube, loaded.config.kuberay_version, manifests)
         token = loaded.token or cloud.secrets.token(f"{loaded.config.name}-hf-token")
         for text in apply_objects(kube, loaded.config, token, step):
             print(f"  -- {text}")
@@ -82,12 +82,11 @@ def do_inside(loaded: Loaded, cloud: Cloud, found: Look, manifests: str | None) 
         ) from None
 
 
-def do_operator(kube: Kube, version: str | None, manifests: str | None, **options: Any) -> None:
+def do_operator(kube: Kube, version: str, manifests: str | None, **options: Any) -> None:
     from cluster import kuberay_release as release
     from cluster.in_cluster import install_operator as install
     from cluster.kube import fetch_release, read_release
 
-    version = version or release.DEFAULT_VERSION
     files = release.files(version)
 
     def contents() -> Any:

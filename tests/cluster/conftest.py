@@ -34,8 +34,12 @@ def cloud_on(fake: FakeGoogle, clients: Clients, config: ClusterConfig = SMALL, 
 
 
 @pytest.fixture(autouse=True)
-def no_user_settings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def no_user_settings(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Neither the user's project nor the user's price list or kubeconfig is touched."""
+    if request.node.get_closest_marker("live"):
+        return
     for name in [name for name in os.environ if name.startswith(("SWITCHYARD_", "GOOGLE_", "CLOUDSDK_"))]:
         monkeypatch.delenv(name)
     home = tmp_path_factory.mktemp("home")

@@ -6,7 +6,7 @@ import pytest
 from google.api_core import exceptions as api
 from google.auth import exceptions as auth
 
-from cluster import errors, hours, prices
+from cluster import errors, hours, kuberay_release, prices
 from cluster.config import ClusterConfig
 from cluster.errors import ConfigError
 from cluster.gcp_calls import Caller, failed_operation, translated
@@ -61,6 +61,11 @@ def test_every_machine_has_a_price_and_a_quota() -> None:
             assert PRICES.of_machine("us-central1", name, spot=spot) > 0
             assert quota_metric(shape.accelerator, spot=spot).endswith("_GPUS")
         assert PRICES.of_machine("us-central1", name, spot=True) < PRICES.of_machine("us-central1", name)
+
+
+def test_the_default_operator_is_pinned_and_can_suspend() -> None:
+    assert SMALL.kuberay_version == kuberay_release.DEFAULT_VERSION
+    assert kuberay_release.DEFAULT_VERSION in kuberay_release.RELEASES
 
 
 def test_estimates_say_so() -> None:
