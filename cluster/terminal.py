@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cluster.errors import ClusterError
-from cluster.model import Key
+from cluster.model import Key, Verb
 
 if TYPE_CHECKING:
     from cluster.gcp import Cloud
@@ -153,8 +153,10 @@ def show_plan(loaded: Loaded, found: Look, *, cost: bool = True) -> None:
     if found.first_apis and found.plan.actions:
         print("Quotas and zones cannot be read before the APIs are enabled; apply does that first, then checks them.")
     for finding in found.findings:
-        print(f"Quota of pool {finding.pool}: {'ok' if finding.ok else 'NO'}. {finding.text}")
-    if not loaded.token and any(key.kind == "secret" for key in [action.key for action in found.plan.actions]):
+        if finding.ok:  # the others are refusals of the plan
+            print(f"Quota of pool {finding.pool}: ok. {finding.text}")
+    created = {action.key.kind for action in found.plan.actions if action.verb is Verb.CREATE}
+    if not loaded.token and "secret" in created:
         print("Note: HF_TOKEN is not set; the secret stays empty, which is enough for models that are not gated.")
     if cost:
         print_cost(loaded, found, wanted=True)

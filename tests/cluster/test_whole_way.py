@@ -1,7 +1,7 @@
 """Plan, apply, plan, scale, destroy: the same test on the fake project and, where one is named, on a real one.
 
-``SWITCHYARD_GCP_TEST_PROJECT=my-project pytest -m live tests/cluster/test_whole_way.py`` takes half an hour and costs money:
-a zonal cluster with one system node, and a GPU pool that stays empty. It deletes all of it at the end.
+``SWITCHYARD_GCP_TEST_PROJECT=my-project pytest -m live tests/cluster/test_whole_way.py`` takes half an hour and costs
+money: a zonal cluster with one system node, and a GPU pool that stays empty. It deletes all of it at the end.
 """
 
 from __future__ import annotations
