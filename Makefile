@@ -26,7 +26,7 @@ help: ## Show this list
 
 install: $(DONE)/project ## Install the serve stack into .venv (STACK=gpu for NVIDIA GPUs)
 
-dev: install $(DONE)/dev ## Install the tools for tests and checks as well
+dev: install $(DONE)/cluster $(DONE)/dev ## Install what `switchyard cluster` and the tests and checks need as well
 
 serve: install ## Serve the models, until Ctrl-C (ARGS go to `switchyard serve`)
 	@exec $(BIN)/switchyard serve $(ARGS)
@@ -98,6 +98,11 @@ $(DONE)/$(STACK): requirements/$(STACK).txt | $(VENV)/pyvenv.cfg
 $(DONE)/project: $(DONE)/$(STACK) pyproject.toml requirements/base.in
 	@echo "==> Installing switchyard itself"
 	@$(PIP) install --quiet --python $(VENV) --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
+	@touch $@
+
+$(DONE)/cluster: $(DONE)/project requirements/cluster.txt
+	@echo "==> Installing Google's and Kubernetes' client libraries"
+	@$(PIP) install --python $(VENV) --no-deps --require-hashes --only-binary :all: -r requirements/cluster.txt
 	@touch $@
 
 $(DONE)/dev: $(DONE)/project requirements/dev.txt

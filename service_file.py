@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast, get_args
+from typing import Any, NamedTuple, TypeVar, cast, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -244,20 +244,25 @@ def _finding(item: dict[str, Any], model: type[BaseModel], file: ServiceFile, at
 
 
 def _fields_at(model: type[BaseModel], loc: tuple[str, ...]) -> list[str]:
+    annotation: Any = model
     for part in loc:
-        if part.isdigit():  # a place in a list of models, which _model_in has looked through
-            continue
-        below = _model_in(model.model_fields[part].annotation) if part in model.model_fields else None
-        if below is None:
-            return []
-        model = below
-    return list(model.model_fields)
+        if get_origin(annotation) is dict:  # a mapping from names to models: any name goes
+            annotation = get_args(annotation)[1]
+        elif get_origin(annotation) is list or part.isdigit():
+            annotation = get_args(annotation)[0] if get_args(annotation) else None
+        else:
+            found = _model_in(annotation)
+            annotation = found.model_fields[part].annotation if found and part in found.model_fields else None
+    found = _model_in(annotation)
+    return list(found.model_fields) if found else []
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model that a field holds, or holds a list of."""
+    """The model that an annotation is, or may be."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
+    if get_origin(annotation) in (dict, list):
+        return None
     return next((found for part in get_args(annotation) if (found := _model_in(part))), None)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+import cluster.cli
 import kuberay.cli
 import service_file
 from kuberay import cli_look
@@ -80,6 +81,7 @@ for command in (
 ):
     app.command()(command)
 app.command("port-forward")(cli_look.port_forward)
+app.add_typer(cluster.cli.app, name="cluster")
 
 
 @cli.config_app.command()
@@ -90,9 +92,11 @@ def schema() -> None:
     """
     import json
 
+    from cluster.config import ClusterConfig
     from kuberay.config import KubernetesConfig
 
-    print(json.dumps(service_file.json_schema(ServiceConfig, {"kubernetes": KubernetesConfig}), indent=2))
+    sections = {"kubernetes": KubernetesConfig, "cluster": ClusterConfig}
+    print(json.dumps(service_file.json_schema(ServiceConfig, sections), indent=2))
 
 
 @app.command()

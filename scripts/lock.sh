@@ -23,4 +23,7 @@ lock cpu requirements/base.in requirements/models.in requirements/cpu.in \
     --overrides requirements/cpu-overrides.txt --excludes requirements/cpu-excludes.txt
 lock gpu requirements/base.in requirements/models.in requirements/gpu.in \
     --excludes requirements/gpu-excludes.txt
-lock dev requirements/dev.in --constraints requirements/cpu.txt --constraints requirements/gpu.txt
+# Not constrained by gpu.txt: kubernetes wants python-dateutil 3 or newer, botocore (of vllm[runai]) an older one.
+lock cluster requirements/cluster.in --constraints requirements/cpu.txt
+lock dev requirements/dev.in --constraints requirements/cpu.txt --constraints requirements/gpu.txt \
+    --constraints requirements/cluster.txt

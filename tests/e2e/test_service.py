@@ -267,17 +267,20 @@ def test_a_new_release_is_a_new_cluster_though_the_operator_restarts_half_way(se
 def test_delete_lets_a_running_stream_end_and_leaves_nothing(service: Service) -> None:
     pod = next(pod["metadata"]["name"] for pod in service.pods("worker", service.active()))
     body = {"prompt": "a long answer", "max_tokens": 1000, "stream": True}
-    with service.api.forward(pod, 8000, service.namespace) as forward, httpx2.Client(timeout=120) as client:
-        with client.stream("POST", f"{forward.url}/generate", json=body) as answer:
-            lines = answer.iter_lines()
-            assert next(lines).startswith("data: ")
-            begun = time.monotonic()
-            deleting = threading.Thread(
-                target=lambda: ended.append(service.run("delete", "-f", FILE, "--yes", timeout_s=300))
-            )
-            ended: list[subprocess.CompletedProcess[str]] = []
-            deleting.start()
-            text = [line for line in lines if line]
+    ended: list[subprocess.CompletedProcess[str]] = []
+    with (
+        service.api.forward(pod, 8000, service.namespace) as forward,
+        httpx2.Client(timeout=120) as client,
+        client.stream("POST", f"{forward.url}/generate", json=body) as answer,
+    ):
+        lines = answer.iter_lines()
+        assert next(lines).startswith("data: ")
+        begun = time.monotonic()
+        deleting = threading.Thread(
+            target=lambda: ended.append(service.run("delete", "-f", FILE, "--yes", timeout_s=300))
+        )
+        deleting.start()
+        text = [line for line in lines if line]
     assert text[-1] == "data: [DONE]", text[-3:]
     assert '"finish_reason":"length"' in text[-2].replace(" ", "")
     deleting.join(300)

@@ -1,0 +1,202 @@
+"""The service file's ``cluster`` section, typed. Pure.
+
+Everything but ``project`` and ``region`` has a default; the names of what is made come from ``name``.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from cluster.gpus import GPU_MACHINES, SYSTEM_MACHINES, Machine, machine
+from service_file import Section
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z]([-a-z0-9]{0,28}[a-z0-9])?$")]
+"""Letters, digits and hyphens, 30 at most: suffixes must fit into what service accounts may be called."""
+
+Cidr = Annotated[str, StringConstraints(pattern=r"^\d{1,3}(\.\d{1,3}){3}/\d{1,2}$")]
+Region = Annotated[str, StringConstraints(pattern=r"^[a-z]+-[a-z]+\d{1,2}$")]
+Zone = Annotated[str, StringConstraints(pattern=r"^[a-z]+-[a-z]+\d{1,2}-[a-z]$")]
+
+
+class PoolConfig(Section):
+    """A pool of GPU nodes."""
+
+    machine: str = Field(description="Machine type; it decides the GPU and their number: g2-standard-8, a3-highgpu-8g.")
+    min_nodes: int = Field(default=0, ge=0, le=1000, description="Nodes that are always there, over all zones.")
+    max_nodes: int = Field(default=1, ge=1, le=1000, description="Nodes the autoscaler may make, over all zones.")
+    spot: Literal["no", "only", "beside"] = Field(
+        default="no", description="Spot machines: none, nothing else, or a second pool NAME-spot beside this one."
+    )
+    spot_grace_s: Literal[0, 30, 120] = Field(
+        default=120, description="Seconds a spot node's pods have to end, where GKE offers a choice (0: GKE's default)."
+    )
+    zones: list[Zone] = Field(
+        default_factory=list[Zone], description="Default: every zone of the region that has the accelerator."
+    )
+    local_ssds: int = Field(default=0, ge=0, le=32, description="Local SSDs for weights, 375 GiB each (emptyDir).")
+    disk_gb: int = Field(default=100, ge=50, le=10_000, description="Boot disk of a node, GiB; images live there.")
+    compact: bool = Field(default=False, description="Nodes close together, in one zone: for models over two nodes.")
+
+    @field_validator("machine")
+    @classmethod
+    def _machine(cls, value: str) -> str:
+        if value not in GPU_MACHINES:
+            raise ValueError(f"is not a GPU machine type known here; known: {', '.join(GPU_MACHINES)}")
+        return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> PoolConfig:
+        shape = self.shape
+        if self.min_nodes > self.max_nodes:
+            raise ValueError(f"min_nodes ({self.min_nodes}) is above max_nodes ({self.max_nodes})")
+        if self.local_ssds and shape.local_ssds:
+            raise ValueError(f"{self.machine} comes with {shape.local_ssds} local SSDs; leave local_ssds out")
+        if self.local_ssds and self.local_ssds not in shape.optional_ssds:
+            allowed = ", ".join(map(str, shape.optional_ssds))
+            raise ValueError(f"{self.machine} takes {allowed} local SSDs, not {self.local_ssds}")
+        if self.compact and len(self.zones) != 1:
+            raise ValueError("compact needs exactly one zone in zones: nodes close together are in one")
+        return self
+
+    @property
+    def shape(self) -> Machine:
+        return machine(self.machine)
+
+
+class SystemPoolConfig(Section):
+    """The nodes that KubeRay, the Ray heads and GKE's own pods run on."""
+
+    machine: str = "e2-standard-4"
+    min_nodes: int = Field(default=1, ge=1, le=20)
+    max_nodes: int = Field(default=3, ge=1, le=20)
+
+    @field_validator("machine")
+    @classmethod
+    def _machine(cls, value: str) -> str:
+        if value not in SYSTEM_MACHINES:
+            raise ValueError(f"is not a machine type known here; known: {', '.join(SYSTEM_MACHINES)}")
+        return value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> SystemPoolConfig:
+        if self.min_nodes > self.max_nodes:
+            raise ValueError(f"min_nodes ({self.min_nodes}) is above max_nodes ({self.max_nodes})")
+        return self
+
+
+class NetworkConfig(Section):
+    """Address ranges of the VPC that is made."""
+
+    nodes: Cidr = "10.10.0.0/20"
+    pods: Cidr = "10.64.0.0/14"
+    services: Cidr = "10.11.0.0/20"
+
+
+class BucketConfig(Section):
+    """The bucket for weights."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][-_.a-z0-9]{1,61}[a-z0-9]$")] | None = Field(
+        default=None, description="Bucket names are global. Default: PROJECT-NAME-models."
+    )
+    old_versions_days: int = Field(default=30, ge=1, le=3650, description="Overwritten weights are kept for so long.")
+
+
+class AlertsConfig(Section):
+    """What is told to whom."""
+
+    email: Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")] | None = Field(
+        default=None, description="Where alerts go. Without it they show in the console only."
+    )
+    error_rate: float = Field(default=0.01, gt=0, lt=1, description="Share of failed requests over 5 minutes.")
+    latency_p95_s: float = Field(default=30, gt=0, description="95th percentile of whole requests over 10 minutes.")
+    gpu_idle_minutes: int = Field(default=60, ge=10, le=1380, description="A GPU below 5 % for so long.")
+    rollout_minutes: int = Field(default=60, ge=10, le=1380, description="A rollout in progress for so long.")
+
+
+class ClusterConfig(Section):
+    """The whole section."""
+
+    project: Annotated[str, StringConstraints(pattern=r"^[a-z][-a-z0-9]{4,28}[a-z0-9]$")] = Field(
+        description="Google Cloud project id (not its number)."
+    )
+    region: Region
+    zone: Zone | None = Field(
+        default=None,
+        description="A zonal control plane (one replica; cheaper where the free tier covers it). Default: regional.",
+    )
+    name: Name = Field(default="switchyard", description="Of the cluster; other names begin with it.")
+    release_channel: Literal["RAPID", "REGULAR", "STABLE", "EXTENDED"] = "REGULAR"
+    ray_operator: Literal["kuberay", "addon"] = Field(
+        default="kuberay",
+        description="kuberay: the released operator at a version we pin and freeze during rollouts; "
+        "addon: GKE's own, upgraded by Google with the cluster.",
+    )
+    kuberay_version: Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+$")] = Field(
+        default="1.7.0", description="Of the operator that `apply` installs; known ones: cluster/kuberay_release.py."
+    )
+    system: SystemPoolConfig = SystemPoolConfig()
+    pools: dict[Name, PoolConfig] = Field(default_factory=dict[Name, PoolConfig])
+    network: NetworkConfig = NetworkConfig()
+    bucket: BucketConfig = BucketConfig()
+    hyperdisk_ml: bool = Field(default=False, description="A StorageClass for weights on Hyperdisk ML volumes.")
+    registry: bool = Field(default=True, description="An Artifact Registry repository for the service's image.")
+    namespace: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")] = "default"
+    service_account: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")] = Field(
+        default="switchyard", description="Kubernetes service account of the Ray pods."
+    )
+    hf_secret: str = Field(default="hf-secret", description="Kubernetes secret with the Hugging Face token.")
+    hf_secret_key: str = "hf_api_token"
+    alerts: AlertsConfig = AlertsConfig()
+    budget_usd: int | None = Field(default=None, ge=1, description="Monthly budget; mails at 50, 90 and 100 %.")
+    deletion_protection: bool = Field(default=False, description="`destroy` refuses while this is true.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ClusterConfig:
+        zones = [zone for pool in self.pools.values() for zone in pool.zones] + ([self.zone] if self.zone else [])
+        for zone in zones:
+            if not zone.startswith(self.region + "-"):
+                raise ValueError(f"zone {zone} is not in region {self.region}")
+        names = [pool for pool, _, _ in self.all_pools()]
+        clash = sorted({name for name in names if names.count(name) > 1} | ({"system"} & set(names)))
+        if clash:
+            raise ValueError(f"two pools would be called {clash[0]}; rename one")
+        too_long = [name for name in names if len(name) > 35]
+        if too_long:
+            raise ValueError(f"the pool name {too_long[0]} is longer than 35 characters")
+        if self.bucket_name.startswith("goog") or re.search(r"\.\.|google", self.bucket_name):
+            raise ValueError(
+                f"bucket.name {self.bucket_name!r}: names with 'goog' at the start, or 'google', are taken"
+            )
+        return self
+
+    @property
+    def location(self) -> str:
+        """Where the control plane is: a zone or the region."""
+        return self.zone or self.region
+
+    @property
+    def bucket_name(self) -> str:
+        return self.bucket.name or f"{self.project}-{self.name}-models"
+
+    @property
+    def workload_email(self) -> str:
+        """Google service account of the Ray pods."""
+        return f"{self.name}-serve@{self.project}.iam.gserviceaccount.com"
+
+    @property
+    def nodes_email(self) -> str:
+        """Google service account of the nodes."""
+        return f"{self.name}-nodes@{self.project}.iam.gserviceaccount.com"
+
+    def all_pools(self) -> list[tuple[str, PoolConfig, bool]]:
+        """(name, settings, spot) of each GPU pool; ``spot: beside`` makes two of one entry."""
+        found: list[tuple[str, PoolConfig, bool]] = []
+        for name, pool in self.pools.items():
+            if pool.spot != "only":
+                found.append((name, pool, False))
+            if pool.spot != "no":
+                found.append((name if pool.spot == "only" else f"{name}-spot", pool, True))
+        return found

@@ -1,0 +1,334 @@
+"""The gcloud commands that do what a plan does, for people who want to check it, or to do it by hand. Pure.
+
+A command says the same in gcloud's words; where gcloud has no flag for a field, a comment says so.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+from cluster.config import ClusterConfig
+from cluster.model import Action, Key, Spec, Verb
+
+
+def explain(config: ClusterConfig, action: Action) -> list[str]:
+    """The commands for one action; comments begin with ``#``."""
+    if action.verb is Verb.REFUSE:
+        return [f"# {action.key}: refused, {action.reason}"]
+    if action.verb is Verb.WAIT:
+        return [f"# {action.key}: {action.reason}; see gcloud container operations list --project={config.project}"]
+    commands: list[str] = []
+    if action.verb in (Verb.DELETE, Verb.REPLACE):
+        commands += _delete(config, action)
+    if action.verb in (Verb.CREATE, Verb.REPLACE):
+        commands += _create(config, action.key, action.spec)
+    if action.verb is Verb.UPDATE:
+        commands += _update(config, action)
+    return commands
+
+
+def _create(config: ClusterConfig, key: Key, spec: Spec) -> list[str]:
+    region, project = f"--region={config.region}", f"--project={config.project}"
+    match key.kind:
+        case "apis":
+            return [_line("services enable", *spec["services"], project)]
+        case "network":
+            return [_line("compute networks create", key.name, "--subnet-mode=custom", _about(spec), project)]
+        case "subnetwork":
+            ranges = ",".join(f"{item['rangeName']}={item['ipCidrRange']}" for item in spec["secondaryIpRanges"])
+            return [
+                _line(
+                    "compute networks subnets create",
+                    key.name,
+                    f"--network={config.name}",
+                    f"--range={spec['ipCidrRange']}",
+                    f"--secondary-range={ranges}",
+                    "--enable-private-ip-google-access",
+                    _about(spec),
+                    region,
+                    project,
+                )
+            ]
+        case "router":
+            nat = [f"--router={key.name}", "--auto-allocate-nat-external-ips", "--nat-all-subnet-ip-ranges"]
+            return [
+                _line("compute routers create", key.name, f"--network={config.name}", _about(spec), region, project),
+                _line("compute routers nats create", "nat", *nat, region, project),
+            ]
+        case "firewall":
+            allow = ",".join(f"{rule['IPProtocol']}:{port}" for rule in spec["allowed"] for port in rule["ports"])
+            flags = [
+                f"--allow={allow}",
+                f"--source-ranges={','.join(spec['sourceRanges'])}",
+                f"--target-tags={','.join(spec['targetTags'])}",
+            ]
+            return [
+                _line(
+                    "compute firewall-rules create",
+                    key.name,
+                    f"--network={config.name}",
+                    "--direction=INGRESS",
+                    *flags,
+                    _about(spec),
+                    project,
+                )
+            ]
+        case "service-account":
+            return [
+                _line(
+                    "iam service-accounts create",
+                    key.name,
+                    f"--display-name={spec['displayName']}",
+                    _about(spec),
+                    project,
+                )
+            ]
+        case "grant":
+            return [_grant(config, spec, "add")]
+        case "bucket":
+            return [
+                _line(
+                    "storage buckets create",
+                    f"gs://{key.name}",
+                    f"--location={spec['location']}",
+                    "--uniform-bucket-level-access",
+                    "--public-access-prevention",
+                    project,
+                ),
+                _line("storage buckets update", f"gs://{key.name}", "--versioning", f"--update-labels={_pairs(spec)}"),
+                f"# lifecycle: gcloud storage buckets update gs://{key.name} --lifecycle-file=FILE, with "
+                + json.dumps(spec["lifecycle"]),
+            ]
+        case "repository":
+            about = [_about(spec), f"--labels={_pairs(spec)}", f"--location={config.region}", project]
+            policies = json.dumps(list(spec["cleanupPolicies"].values()))
+            return [
+                _line("artifacts repositories create", key.name, "--repository-format=docker", *about),
+                f"# cleanup: gcloud artifacts repositories set-cleanup-policies {key.name} --policy=FILE: {policies}",
+            ]
+        case "secret":
+            labels = f"--labels={_pairs(spec)}"
+            return [_line("secrets create", key.name, "--replication-policy=automatic", labels, project)]
+        case "secret-version":
+            return [f'printf %s "$HF_TOKEN" | {_line("secrets versions add", key.name, "--data-file=-", project)}']
+        case "cluster":
+            return [_cluster(config, spec)]
+        case "node-pool":
+            return [_pool(config, key, spec)]
+        case "channel":
+            email = spec["labels"]["email_address"]
+            flags = ["--type=email", f"--display-name={spec['displayName']}", f"--channel-labels=email_address={email}"]
+            return [
+                _line(
+                    "beta monitoring channels create", *flags, f"--user-labels={_labels(spec['userLabels'])}", project
+                )
+            ]
+        case "alert":
+            return [_line("monitoring policies create", f"--policy={json.dumps(spec)}", project)]
+        case "dashboard":
+            return [_line("monitoring dashboards create", f"--config={json.dumps(spec)}", project)]
+        case "budget":
+            amount = spec["amount"]["specifiedAmount"]
+            rules = [f"--threshold-rule=percent={rule['thresholdPercent']}" for rule in spec["thresholdRules"]]
+            return [
+                _line(
+                    "billing budgets create",
+                    "--billing-account=ACCOUNT",
+                    f"--display-name={spec['displayName']}",
+                    f"--budget-amount={amount['units']}{amount['currencyCode']}",
+                    f"--filter-projects=projects/{config.project}",
+                    *rules,
+                )
+            ]
+        case _:
+            return [f"# {key}: gcloud has no command for it"]
+
+
+def _cluster(config: ClusterConfig, spec: Spec) -> str:
+    system = spec["nodePools"][0]
+    bounds, node = system["autoscaling"], system["config"]
+    flags = [
+        f"--location={config.location}",
+        f"--release-channel={spec['releaseChannel']['channel'].lower()}",
+        f"--network={config.name}",
+        f"--subnetwork={config.name}",
+        "--enable-ip-alias",
+        "--cluster-secondary-range-name=pods",
+        "--services-secondary-range-name=services",
+        "--enable-private-nodes",
+        "--enable-dns-access",
+        "--no-enable-ip-access",
+        "--enable-dataplane-v2",
+        "--gateway-api=standard",
+        f"--workload-pool={spec['workloadIdentityConfig']['workloadPool']}",
+        "--enable-managed-prometheus",
+        "--monitoring=SYSTEM,DCGM",
+        "--logging=SYSTEM,WORKLOAD",
+        "--enable-cost-allocation",
+        "--enable-image-streaming",
+        "--enable-shielded-nodes",
+        "--autoscaling-profile=optimize-utilization",
+        "--addons=GcePersistentDiskCsiDriver,GcsFuseCsiDriver"
+        + (",RayOperator" if "rayOperatorConfig" in spec["addonsConfig"] else ""),
+        f"--labels={_labels(spec['resourceLabels'])}",
+        "--num-nodes=1",
+        "--enable-autoscaling",
+        f"--total-min-nodes={bounds['totalMinNodeCount']}",
+        f"--total-max-nodes={bounds['totalMaxNodeCount']}",
+        *_node_flags(node),
+    ]
+    if "rayOperatorConfig" in spec["addonsConfig"]:
+        flags += ["--enable-ray-cluster-logging", "--enable-ray-cluster-monitoring"]
+    return _line("container clusters create", config.name, *flags, f"--project={config.project}") + (
+        "  # its pool is called default-pool there; ours is called system"
+    )
+
+
+def _pool(config: ClusterConfig, key: Key, spec: Spec) -> str:
+    bounds, node = spec["autoscaling"], spec["config"]
+    flags = [
+        f"--cluster={config.name}",
+        f"--location={config.location}",
+        f"--num-nodes={spec['initialNodeCount']}",
+        "--enable-autoscaling",
+        f"--total-min-nodes={bounds['totalMinNodeCount']}",
+        f"--total-max-nodes={bounds['totalMaxNodeCount']}",
+        f"--location-policy={bounds['locationPolicy']}",
+        *_node_flags(node),
+    ]
+    for gpu in node.get("accelerators", ()):
+        driver = gpu["gpuDriverInstallationConfig"]["gpuDriverVersion"].lower()
+        flags.append(
+            f"--accelerator=type={gpu['acceleratorType']},count={gpu['acceleratorCount']},gpu-driver-version={driver}"
+        )
+    if taints := node.get("taints"):
+        effects = {"NO_SCHEDULE": "NoSchedule", "NO_EXECUTE": "NoExecute", "PREFER_NO_SCHEDULE": "PreferNoSchedule"}
+        flags.append("--node-taints=" + ",".join(f"{t['key']}={t['value']}:{effects[t['effect']]}" for t in taints))
+    if zones := spec.get("locations"):
+        flags.append(f"--node-locations={','.join(zones)}")
+    flags.append(f"--labels={_labels(node['resourceLabels'])}")  # of the machines; clusters create has it as well
+    if node.get("spot"):
+        flags.append("--spot")
+    if ssds := node.get("ephemeralStorageLocalSsdConfig"):
+        flags.append(f"--ephemeral-storage-local-ssd=count={ssds['localSsdCount']}")
+    if "placementPolicy" in spec:
+        flags.append("--placement-type=COMPACT")
+    if "networkConfig" in spec:
+        flags.append("--accelerator-network-profile=auto")
+    if upgrade := spec.get("upgradeSettings"):
+        flags += [
+            f"--max-surge-upgrade={upgrade['maxSurge']}",
+            f"--max-unavailable-upgrade={upgrade['maxUnavailable']}",
+        ]
+    line = _line("container node-pools create", key.name, *flags, f"--project={config.project}")
+    if grace := node["kubeletConfig"].get("shutdownGracePeriodSeconds"):
+        line += f"  # and --system-config-from-file with kubeletConfig.shutdownGracePeriodSeconds: {grace}"
+    return line
+
+
+def _node_flags(node: Spec) -> list[str]:
+    flags = [
+        f"--machine-type={node['machineType']}",
+        f"--disk-type={node['diskType']}",
+        f"--disk-size={node['diskSizeGb']}",
+        f"--service-account={node['serviceAccount']}",
+        f"--scopes={','.join(node['oauthScopes'])}",
+        f"--tags={','.join(node['tags'])}",
+        "--image-type=COS_CONTAINERD",
+        "--enable-gvnic",
+        "--workload-metadata=GKE_METADATA",
+        "--shielded-integrity-monitoring",
+        "--no-enable-insecure-kubelet-readonly-port",
+    ]
+    if node["shieldedInstanceConfig"].get("enableSecureBoot"):
+        flags.append("--shielded-secure-boot")
+    return flags
+
+
+def _update(config: ClusterConfig, action: Action) -> list[str]:
+    kind, name = action.key
+    if kind == "apis":
+        have: list[str] = action.found.spec.get("services", []) if action.found else []
+        missing = [service for service in action.spec["services"] if service not in have]
+        return [_line("services enable", *missing, f"--project={config.project}")]
+    command = {
+        "cluster": f"container clusters update {name} --location={config.location}",
+        "node-pool": f"container node-pools update {name} --cluster={config.name} --location={config.location}",
+        "bucket": f"storage buckets update gs://{name}",
+        "firewall": f"compute firewall-rules update {name}",
+        "router": f"compute routers nats update nat --router={name} --region={config.region}",
+        "subnetwork": f"compute networks subnets update {name} --region={config.region}",
+        "repository": f"artifacts repositories update {name} --location={config.region}",
+        "secret": f"secrets update {name}",
+        "service-account": f"iam service-accounts update {name}@{config.project}.iam.gserviceaccount.com",
+        "alert": f"monitoring policies update {name}",
+        "channel": f"beta monitoring channels update {name}",
+        "dashboard": f"monitoring dashboards update {name}",
+        "budget": f"billing budgets update {name}",
+    }[kind]
+    lines = [f"gcloud {command} --project={config.project}  # with flags for:"]
+    lines += [f"#   {change.path}: {json.dumps(change.want)}" for change in action.changes]
+    return lines
+
+
+def _delete(config: ClusterConfig, action: Action) -> list[str]:
+    kind, name = action.key
+    if kind == "grant":
+        return [_grant(config, action.found.spec if action.found else action.spec, "remove")]
+    found: dict[str, Any] = dict(action.found.facts) if action.found else {}
+    zone = action.found.spec.get("zone", "") if action.found else ""
+    command = {
+        "cluster": f"container clusters delete {name} --location={config.location}",
+        "node-pool": f"container node-pools delete {name} --cluster={config.name} --location={config.location}",
+        "bucket": f"storage rm --recursive --all-versions gs://{name}",
+        "network": f"compute networks delete {name}",
+        "subnetwork": f"compute networks subnets delete {name} --region={config.region}",
+        "router": f"compute routers delete {name} --region={config.region}",
+        "firewall": f"compute firewall-rules delete {name}",
+        "disk": f"compute disks delete {name} --zone={zone}",
+        "service-account": f"iam service-accounts delete {name}@{config.project}.iam.gserviceaccount.com",
+        "repository": f"artifacts repositories delete {name} --location={config.region}",
+        "secret": f"secrets delete {name}",
+        "alert": f"monitoring policies delete {found.get('name', name)}",
+        "channel": f"beta monitoring channels delete {found.get('name', name)}",
+        "dashboard": f"monitoring dashboards delete switchyard-{name}",
+        "budget": f"billing budgets delete {found.get('name', name)}",
+    }[kind]
+    return [f"gcloud {command} --project={config.project}"]
+
+
+def _grant(config: ClusterConfig, spec: Spec, verb: str) -> str:
+    resource = spec["resource"]
+    command = {
+        "project": ["projects", resource],
+        "bucket": ["storage buckets", f"gs://{resource}"],
+        "secret": ["secrets", resource],
+        "repository": ["artifacts repositories", resource],
+        "service-account": ["iam service-accounts", f"{resource}@{config.project}.iam.gserviceaccount.com"],
+    }[spec["on"]]
+    flags = [f"--member={spec['member']}", f"--role={spec['role']}"]
+    if spec["on"] == "repository":
+        flags.append(f"--location={config.region}")
+    if spec["on"] in ("secret", "repository", "service-account"):
+        flags.append(f"--project={config.project}")
+    if spec["on"] == "project":
+        flags.append("--condition=None")
+    return _line(f"{command[0]} {verb}-iam-policy-binding", command[1], *flags)
+
+
+def _line(command: str, *words: str) -> str:
+    return " ".join(["gcloud", command, *(shlex.quote(word) for word in words if word)])
+
+
+def _about(spec: Spec) -> str:
+    return f"--description={spec['description']}"
+
+
+def _pairs(spec: Spec) -> str:
+    return _labels(spec["labels"])
+
+
+def _labels(labels: Spec) -> str:
+    return ",".join(f"{key}={value}" for key, value in labels.items())

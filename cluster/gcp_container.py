@@ -1,0 +1,240 @@
+"""GKE: the cluster and its node pools, through google-cloud-container."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from cluster.config import ClusterConfig
+from cluster.errors import NotFound
+from cluster.gcp_calls import failed_operation
+from cluster.gcp_clients import Clients
+from cluster.gcp_messages import Pending, Steps, message, spec_of
+from cluster.model import PARKED_LABEL, Action, Found, Key, Spec, Status, labels_of
+
+_STATUS = {
+    "PROVISIONING": Status.BUSY,
+    "RUNNING": Status.READY,
+    "RECONCILING": Status.BUSY,
+    "STOPPING": Status.DELETING,
+    "ERROR": Status.FAILED,
+    "DEGRADED": Status.READY,
+    "RUNNING_WITH_ERROR": Status.READY,
+}
+
+
+class Container:
+    """Reads and changes clusters and node pools. A pool's key is its name; there is one cluster."""
+
+    kinds = ("cluster", "node-pool")
+
+    def __init__(self, config: ClusterConfig, clients: Clients) -> None:
+        self._config = config
+        self._clients = clients
+        self._call = clients.call
+        self._parent = f"projects/{config.project}/locations/{config.location}"
+        self._cluster = f"{self._parent}/clusters/{config.name}"
+
+    def observe(self) -> Iterable[Found]:
+        """The cluster with all its pools: one call. One of that name elsewhere in the region is not looked for."""
+        cluster = self._call.maybe("container.GetCluster", self._api.get_cluster, {"name": self._cluster})
+        return [] if cluster is None else list(self._found(cluster))
+
+    def read(self, key: Key) -> Found | None:
+        """One of them as it is now."""
+        return next((found for found in self.observe() if found.key == key), None)
+
+    def version_of_channel(self) -> str:
+        """The version that a new cluster on the release channel gets."""
+        config = self._call.read("container.GetServerConfig", self._api.get_server_config, {"name": self._parent})
+        for channel in config.channels:
+            if channel.channel.name == self._config.release_channel:
+                return channel.default_version
+        return config.default_cluster_version
+
+    def create(self, key: Key, spec: Spec) -> Steps:
+        from google.cloud import container_v1 as gke
+
+        if key.kind == "cluster":
+            request: Any = gke.CreateClusterRequest(parent=self._parent, cluster=message(gke.Cluster, spec))
+            yield self._followed(self._call.write("container.CreateCluster", self._api.create_cluster, request), key)
+        else:
+            request = gke.CreateNodePoolRequest(parent=self._cluster, node_pool=message(gke.NodePool, spec))
+            yield self._followed(self._call.write("container.CreateNodePool", self._api.create_node_pool, request), key)
+
+    def delete(self, key: Key, found: Found | None) -> Steps:
+        try:
+            if key.kind == "cluster":
+                done = self._call.write("container.DeleteCluster", self._api.delete_cluster, {"name": self._cluster})
+            else:
+                request = {"name": f"{self._cluster}/nodePools/{key.name}"}
+                done = self._call.write("container.DeleteNodePool", self._api.delete_node_pool, request)
+        except NotFound:
+            return
+        yield self._followed(done, key)
+
+    def update(self, action: Action) -> Steps:
+        changed = {change.path.split(".")[0] for change in action.changes}
+        if action.key.kind == "cluster":
+            yield from self._update_cluster(action, changed)
+        else:
+            yield from self._update_pool(action, changed)
+
+    def _update_cluster(self, action: Action, changed: set[str]) -> Steps:
+        from google.cloud import container_v1 as gke
+
+        if "resourceLabels" in changed:
+            changed.discard("resourceLabels")
+            yield from self.set_labels(action.spec["resourceLabels"])
+        # GKE takes one kind of change a call.
+        for desired in _desired(action.spec, changed):
+            request = gke.UpdateClusterRequest(name=self._cluster, update=message(gke.ClusterUpdate, desired))
+            done = self._call.write("container.UpdateCluster", self._api.update_cluster, request)
+            yield self._followed(done, action.key)
+
+    def _update_pool(self, action: Action, changed: set[str]) -> Steps:
+        from google.cloud import container_v1 as gke
+
+        name, spec = f"{self._cluster}/nodePools/{action.key.name}", action.spec
+        if "autoscaling" in changed:
+            yield from self.set_autoscaling(action.key.name, spec["autoscaling"])
+        if "size" in changed:
+            yield from self.set_size(action.key.name, spec["size"])
+        if "management" in changed:
+            request: Any = gke.SetNodePoolManagementRequest(
+                name=name, management=message(gke.NodeManagement, spec["management"])
+            )
+            done = self._call.write("container.SetNodePoolManagement", self._api.set_node_pool_management, request)
+            yield self._followed(done, action.key)
+        below = {change.path.split(".")[1] for change in action.changes if change.path.startswith("config.")}
+        for fields in _pool_updates(spec, changed, below):
+            request = message(gke.UpdateNodePoolRequest, {"name": name, **fields})
+            done = self._call.write("container.UpdateNodePool", self._api.update_node_pool, request)
+            yield self._followed(done, action.key)
+
+    def set_labels(self, labels: Mapping[str, str]) -> Steps:
+        """Replace the cluster's own labels; Google's and other people's stay."""
+        now = self._call.read("container.GetCluster", self._api.get_cluster, {"name": self._cluster})
+        ours = {*labels_of(self._config.name), PARKED_LABEL, "switchyard-protected"}
+        rest = {key: value for key, value in dict(now.resource_labels).items() if key not in ours}
+        request = {
+            "name": self._cluster,
+            "resource_labels": {**rest, **labels},
+            "label_fingerprint": now.label_fingerprint,
+        }
+        done = self._call.write("container.SetLabels", self._api.set_labels, request)
+        yield self._followed(done, Key("cluster", self._config.name))
+
+    def set_autoscaling(self, pool: str, autoscaling: Mapping[str, Any]) -> Steps:
+        """Set a pool's bounds, or switch its autoscaler off."""
+        from google.cloud import container_v1 as gke
+
+        request = gke.SetNodePoolAutoscalingRequest(
+            name=f"{self._cluster}/nodePools/{pool}", autoscaling=message(gke.NodePoolAutoscaling, autoscaling)
+        )
+        done = self._call.write("container.SetNodePoolAutoscaling", self._api.set_node_pool_autoscaling, request)
+        yield self._followed(done, Key("node-pool", pool))
+
+    def set_size(self, pool: str, nodes: int) -> Steps:
+        """Give a pool so many nodes in each of its zones."""
+        request = {"name": f"{self._cluster}/nodePools/{pool}", "node_count": nodes}
+        done = self._call.write("container.SetNodePoolSize", self._api.set_node_pool_size, request)
+        yield self._followed(done, Key("node-pool", pool))
+
+    @property
+    def _api(self) -> Any:
+        return self._clients.grpc("google.cloud.container_v1", "ClusterManagerClient")
+
+    def _found(self, cluster: Any) -> Iterable[Found]:
+        spec = spec_of(cluster)
+        labels = labels_of(self._config.name)
+        ours = labels.items() <= dict(cluster.resource_labels).items()
+        busy = cluster.status.name in ("PROVISIONING", "RECONCILING")
+        endpoint = cluster.control_plane_endpoints_config.dns_endpoint_config.endpoint
+        yield Found(
+            Key("cluster", self._config.name),
+            {name: value for name, value in spec.items() if name != "nodePools"},
+            ours,
+            _STATUS.get(cluster.status.name, Status.READY),
+            note=cluster.status_message or ("an operation is under way" if busy else ""),
+            facts={
+                "endpoint": endpoint,
+                "version": cluster.current_master_version,
+                "nodes": cluster.current_node_count,
+            },
+        )
+        for pool in cluster.node_pools:
+            mine = labels.items() <= dict(pool.config.resource_labels).items()
+            codes = [condition.canonical_code or condition.code for condition in pool.conditions]
+            yield Found(
+                Key("node-pool", pool.name),
+                spec_of(pool),
+                ours and mine,
+                _STATUS.get(pool.status.name, Status.READY),
+                note=pool.status_message,
+                facts={"codes": [getattr(code, "name", str(code)) for code in codes]},
+            )
+
+    def _followed(self, started: Any, key: Key) -> Pending:
+        name = f"{self._parent}/operations/{started.name}"
+
+        def poll() -> bool | str | None:
+            found = self._call.read("container.GetOperation", self._api.get_operation, {"name": name})
+            if found.status.name in ("DONE", "ABORTING"):
+                if found.error.code or found.status.name == "ABORTING":
+                    conditions = [*found.cluster_conditions, *found.nodepool_conditions]
+                    codes = [condition.code.name for condition in conditions]
+                    text = found.error.message or found.status_message or "aborted"
+                    raise failed_operation(str(key), text, codes)
+                return True
+            return found.detail or None
+
+        return Pending(str(key), poll)
+
+
+def _desired(spec: Spec, changed: set[str]) -> list[dict[str, Any]]:
+    """The bodies of UpdateCluster, one a changed part."""
+    bodies: list[dict[str, Any]] = []
+    for part, name in (
+        ("releaseChannel", "desiredReleaseChannel"),
+        ("addonsConfig", "desiredAddonsConfig"),
+        ("monitoringConfig", "desiredMonitoringConfig"),
+        ("loggingConfig", "desiredLoggingConfig"),
+        ("costManagementConfig", "desiredCostManagementConfig"),
+        ("controlPlaneEndpointsConfig", "desiredControlPlaneEndpointsConfig"),
+        ("workloadIdentityConfig", "desiredWorkloadIdentityConfig"),
+        ("shieldedNodes", "desiredShieldedNodes"),
+        ("autoscaling", "desiredClusterAutoscaling"),
+    ):
+        if part in changed:
+            bodies.append({name: spec[part]})
+    if "networkConfig" in changed:
+        network = spec["networkConfig"]
+        bodies.append({"desiredGatewayApiConfig": network["gatewayApiConfig"]})
+        bodies.append({"desiredDefaultEnablePrivateNodes": network["defaultEnablePrivateNodes"]})
+    if "nodePoolDefaults" in changed:
+        bodies.append({"desiredGcfsConfig": spec["nodePoolDefaults"]["nodeConfigDefaults"]["gcfsConfig"]})
+    return bodies
+
+
+def _pool_updates(spec: Spec, changed: set[str], below: set[str]) -> list[dict[str, Any]]:
+    """The bodies of UpdateNodePool."""
+    config = spec.get("config", {})
+    bodies: list[dict[str, Any]] = []
+    if "locations" in changed:
+        bodies.append({"locations": spec["locations"]})
+    if "upgradeSettings" in changed:
+        bodies.append({"upgradeSettings": spec["upgradeSettings"]})
+    for part, wrapped in (
+        ("labels", "labels"),
+        ("taints", "taints"),
+        ("resourceLabels", "labels"),
+        ("tags", "tags"),
+        ("gcfsConfig", ""),
+        ("gvnic", ""),
+        ("kubeletConfig", ""),
+        ("workloadMetadataConfig", ""),
+    ):
+        if part in below:
+            bodies.append({part: {wrapped: config[part]} if wrapped else config[part]})
+    return bodies

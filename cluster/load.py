@@ -1,0 +1,105 @@
+"""Finds and reads what a command works with: the service file's cluster section, the price list, the environment."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import service_file
+from cluster import prices
+from cluster.config import ClusterConfig
+from cluster.errors import ConfigError
+from cluster.prices import Prices
+
+FILE_VARIABLE = "SWITCHYARD_CONFIG"
+DEFAULT_FILE = "deploy/gke-l4.yaml"
+TOKEN_VARIABLE = "HF_TOKEN"
+PLACEHOLDER = "my-project"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A service file, as far as its cluster is concerned.
+
+    Attributes:
+        service: name of the service, and of its RayService.
+        token: the Hugging Face token; empty where there is none.
+    """
+
+    config: ClusterConfig
+    source: str
+    service: str
+    token: str
+
+
+def load(file: str | None, environ: Mapping[str, str] = os.environ) -> Loaded:
+    """Read a service file's cluster section, overrides applied.
+
+    Raises:
+        ConfigError: one line a finding.
+    """
+    path = Path(file or environ.get(FILE_VARIABLE) or DEFAULT_FILE)
+    try:
+        read = service_file.parse(service_file.read(path), str(path))
+        read = service_file.override(read, service_file.overrides_in(environ))
+        if not read.data.get("cluster"):
+            raise ConfigError(
+                f"{path} has no section cluster; it needs at least project and region (see deploy/gke-l4.yaml)."
+            )
+        config = read.section("cluster", ClusterConfig)
+    except service_file.ServiceFileError as error:
+        raise ConfigError(str(error)) from None
+    return Loaded(config, str(path), str(read.data.get("name") or "llm"), environ.get(TOKEN_VARIABLE, "").strip())
+
+
+def price_file(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where ``prices refresh`` writes."""
+    base = environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "switchyard" / "prices.json"
+
+
+def load_prices(environ: Mapping[str, str] = os.environ) -> Prices:
+    """The refreshed price list, else the shipped estimates.
+
+    Raises:
+        ConfigError: the refreshed list is damaged.
+    """
+    path = price_file(environ)
+    if not path.is_file():
+        return prices.parse(prices.SHIPPED.read_text(encoding="utf-8"))
+    try:
+        return prices.parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"The price list {path} is damaged ({error}); delete it, or run: switchyard cluster prices refresh"
+        ) from None
+
+
+def write_prices(
+    region: str, rates: Mapping[str, float], today: datetime.date, environ: Mapping[str, str] = os.environ
+) -> tuple[Path, list[str]]:
+    """Put a region's catalogue prices into the user's price list.
+
+    Returns:
+        The file, and the components that the catalogue did not have: they stay estimates.
+
+    Raises:
+        ConfigError: nothing was found, so that nothing is written.
+    """
+    if not rates:
+        raise ConfigError(f"The Billing Catalog has no prices for {region} that are known here; nothing was written.")
+    path = price_file(environ)
+    source = path if path.is_file() else prices.SHIPPED
+    data = json.loads(source.read_text(encoding="utf-8"))
+    data["regions"][region] = dict(sorted(rates.items()))
+    missing = sorted(set(data["components"]) - set(rates))
+    data |= {"date": today.isoformat(), "verified": not missing, "source": "Cloud Billing Catalog API, list prices"}
+    if missing:
+        data["source"] += f"; estimates where it had none ({len(missing)} components)"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    return path, missing

@@ -1,0 +1,275 @@
+"""What the commands share: opening the cloud, asking, showing progress, failing. Prints; ``cli*.py`` and this only."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cluster.errors import ClusterError
+from cluster.model import Key, Verb
+
+if TYPE_CHECKING:
+    from cluster.gcp import Cloud
+    from cluster.kube import Kube
+    from cluster.load import Loaded
+    from cluster.model import Action
+    from cluster.workflow import Look
+
+FileOption = Annotated[
+    str | None, typer.Option("--file", "-f", help="Service file. Default: $SWITCHYARD_CONFIG, else deploy/gke-l4.yaml.")
+]
+OutputOption = Annotated[str, typer.Option("--output", help="table or json.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+ExplainOption = Annotated[bool, typer.Option("--explain", help="Print the gcloud commands that do the same.")]
+ReplaceOption = Annotated[
+    list[str] | None, typer.Option("--replace", help="Delete this and make it anew where it must be: node-pool/l4.")
+]
+ManifestsOption = Annotated[
+    str | None,
+    typer.Option(help="Folder with KubeRay's manifests (its ray-operator/config), instead of fetching them."),
+]
+KubeconfigOption = Annotated[
+    str | None, typer.Option("--kubeconfig", help="Use this kubeconfig, not GKE's endpoint and Google's credentials.")
+]
+
+
+def opened(file: str | None) -> tuple[Loaded, Cloud]:
+    from cluster.gcp import open_cloud
+    from cluster.load import load
+
+    # Google's libraries make some hundred thousand objects while they are imported, none of them garbage.
+    gc.set_threshold(200_000)
+    loaded = load(file)
+    return loaded, open_cloud(loaded.config, loaded.token, os.environ)
+
+
+def kube_of(loaded: Loaded, cloud: Cloud, found: Look | None, path: str | None) -> Kube:
+    from cluster.kube import from_gke, from_kubeconfig
+
+    if path:
+        return from_kubeconfig(path)
+    there = found.observed.found.values() if found else cloud.container.observe()
+    return from_gke(endpoint(loaded, list(there)), cloud.clients)
+
+
+def endpoint(loaded: Loaded, found: list[Any]) -> str:
+    key = Key("cluster", loaded.config.name)
+    endpoint = next((item.facts.get("endpoint", "") for item in found if item.key == key), "")
+    if not endpoint:
+        raise ClusterError(f"There is no cluster {loaded.config.name} yet; make it with: switchyard cluster apply")
+    return endpoint
+
+
+def do_inside(loaded: Loaded, cloud: Cloud, found: Look, manifests: str | None) -> None:
+    from cluster.in_cluster import apply_objects
+
+    try:
+        kube = kube_of(loaded, cloud, found, None)
+        if loaded.config.ray_operator == "kuberay":
+            do_operator(kube, loaded.config.kuberay_version, manifests)
+        token = loaded.token or cloud.secrets.token(f"{loaded.config.name}-hf-token")
+        for text in apply_objects(kube, loaded.config, token, step):
+            print(f"  -- {text}")
+    except ClusterError as error:
+        raise type(error)(
+            f"{error}\nGoogle's part is done; what is inside the cluster is not. Run apply again."
+        ) from None
+
+
+def do_operator(kube: Kube, version: str, manifests: str | None, **options: Any) -> None:
+    from cluster import kuberay_release as release
+    from cluster.in_cluster import install_operator as install
+    from cluster.kube import fetch_release, read_release
+
+    files = release.files(version)
+
+    def contents() -> Any:
+        if manifests:
+            return read_release(manifests, files)
+        return fetch_release({path: release.BASE.format(version=version, path=path) for path in files})
+
+    verdict = install(kube, version, contents, step, **options)
+    print(f"  ok {verdict.text}")
+
+
+def do_suspend(loaded: Loaded, cloud: Cloud, found: Look, *, value: bool) -> None:
+    from cluster.in_cluster import suspend
+
+    try:
+        suspend(kube_of(loaded, cloud, found, None), loaded.config.namespace, step, value=value)
+    except ClusterError as error:
+        # Without nodes the pods wait, and cost nothing: suspending them is tidier, no more.
+        print(f"  -- RayServices are left as they are: {error}")
+
+
+def schedule_notes(loaded: Loaded, share: float) -> None:
+    from cluster.load import load_prices
+    from cluster.prices import hours_off_saving
+    from cluster.wanted_gke import gke
+
+    pools = [
+        (item.key, item.spec)
+        for item in gke(loaded.config, None)
+        if item.key.kind == "node-pool" and item.key.name != "system"
+    ]
+    prices = load_prices()
+    saved = hours_off_saving(prices, loaded.config.region, pools, share)
+    print(f"On {share:.0%} of the week: saves up to ${saved:,.0f} a month ({prices.label}).")
+    for name, pool, _ in loaded.config.all_pools():
+        if pool.min_nodes:
+            print(f"Pool {name} keeps {pool.min_nodes} nodes all the time: set cluster.pools.{name}.min_nodes to 0.")
+
+
+def cost_lines(loaded: Loaded, found: Look, *, wanted: bool) -> tuple[Any, Any, Any]:
+    from cluster.load import load_prices
+    from cluster.prices import cost
+
+    if wanted:
+        specs = [(item.key, item.spec) for item in found.wanted]
+    else:
+        specs = [(key, item.spec) for key, item in sorted(found.observed.found.items()) if item.ours]
+    prices = load_prices()
+    return cost(prices, loaded.config.region, specs), prices, specs
+
+
+def show_plan(loaded: Loaded, found: Look, *, cost: bool = True) -> None:
+    from cluster import show
+
+    out = console()
+    if found.plan.empty:
+        print("Nothing to do: everything is as the service file wants it.")
+    else:
+        out.print(show.plan_table(found.plan))
+    for key, reason in found.plan.kept:
+        print(f"Kept: {key}: {reason}.")
+    for note in found.plan.notes:
+        print(f"Note: {note}")
+    if found.first_apis and found.plan.actions:
+        print("Quotas and zones cannot be read before the APIs are enabled; apply does that first, then checks them.")
+    for finding in found.findings:
+        if finding.ok:  # the others are refusals of the plan
+            print(f"Quota of pool {finding.pool}: ok. {finding.text}")
+    created = {action.key.kind for action in found.plan.actions if action.verb is Verb.CREATE}
+    if not loaded.token and "secret" in created:
+        print("Note: HF_TOKEN is not set; the secret stays empty, which is enough for models that are not gated.")
+    if cost:
+        print_cost(loaded, found, wanted=True)
+
+
+def show_apply(loaded: Loaded, found: Look) -> None:
+    if found.first_apis:
+        missing = ", ".join(sorted(found.observed.disabled_apis))
+        print(f"First, free of charge, so that quotas and zones can be read: enable {missing}.")
+    else:
+        show_plan(loaded, found)
+
+
+def print_cost(loaded: Loaded, found: Look, *, wanted: bool) -> None:
+    from cluster import show
+
+    lines, prices, specs = cost_lines(loaded, found, wanted=wanted)
+    print()
+    console().print(show.cost_table(lines))
+    pools = [(key, spec) for key, spec in specs if key.kind == "node-pool"]
+    for text in [show.under_cost(prices), *show.savings(loaded.config, prices, pools)]:
+        print(text)
+
+
+def plan_json(loaded: Loaded, found: Look) -> str:
+    from cluster import show
+
+    lines, prices, _ = cost_lines(loaded, found, wanted=True)
+    return show.plan_json(found, lines, prices)
+
+
+def print_gcloud(loaded: Loaded, found: Look) -> None:
+    from cluster.explain import explain
+
+    for action in found.plan.actions:
+        for line in explain(loaded.config, action):
+            print(line)
+
+
+def asker(question: str, yes: bool, show: Callable[[Look], None]) -> Callable[[Look], bool]:
+    def agree(found: Look) -> bool:
+        show(found)
+        if yes:
+            return True
+        if not sys.stdin.isatty():
+            print(f"{question} Nobody is there to answer; say --yes.", file=sys.stderr)
+            raise typer.Exit(2)
+        return typer.confirm(question)
+
+    return agree
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[Action, str, float], None]]:
+    """A line an action when it is done; in a terminal a running line shows those under way."""
+    out = console()
+    running: dict[str, str] = {}
+    status: Any = out.status("") if out.is_terminal else None
+
+    def report(action: Action, event: str, seconds: float) -> None:
+        name = str(action)
+        if event in ("done", "failed"):
+            running.pop(name, None)
+            mark = "[green]ok[/]" if event == "done" else "[red]failed[/]"
+            out.print(f"  {mark} {name} [dim]{seconds:.0f} s[/]", soft_wrap=True)
+        else:
+            running[name] = "" if event == "start" else f" ({event})"
+            if status is None and event == "start" and action.key.kind in ("cluster", "node-pool"):
+                out.print(f"  .. {name}", soft_wrap=True)
+        if status is not None:
+            texts = ", ".join(f"{key}{text}" for key, text in running.items())
+            status.update(texts or "looking")
+            (status.start if running else status.stop)()
+
+    try:
+        yield report
+    finally:
+        if status is not None:
+            status.stop()
+
+
+@contextmanager
+def failing() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("\nStopped. Operations that Google has begun go on there; run it again to go on from them.")
+        raise typer.Exit(130) from None
+    except ClusterError as error:
+        fail(error)
+
+
+def fail(error: Exception) -> None:
+    print(f"switchyard: {error}", file=sys.stderr)
+    raise typer.Exit(1)
+
+
+def stop(text: str) -> None:
+    print(text)
+    raise typer.Exit(1)
+
+
+def step(text: str) -> None:
+    print(f"  ok {text}")
+
+
+def formats(output: str) -> None:
+    if output not in ("table", "json"):
+        raise typer.BadParameter("use table or json.", param_hint="--output")
+
+
+def console() -> Any:
+    from rich.console import Console
+
+    made = Console(highlight=False)
+    return made if made.is_terminal else Console(highlight=False, width=200)  # for pipes: a line a row

@@ -1,0 +1,294 @@
+"""What is done inside the cluster: KubeRay, the freeze rule, the service's objects, off-hours.
+
+The tests marked e2e do the same against the API server that KUBECONFIG names.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cluster import kuberay_release as release
+from cluster.errors import ConfigError, Refused
+from cluster.in_cluster import install_operator, operator_of, set_schedule, suspend
+from cluster.kube import Kube, from_kubeconfig, read_release
+from cluster.kube_objects import path_of
+from cluster.kuberay_release import Installed
+from tests.cluster.conftest import SMALL
+from tests.cluster.fakes import FakeGoogle
+from tests.cluster.fakes.kube import FakeKube, serving_kube
+from tests.cluster.terminal import User, sitting
+
+VERSION = "9.9.9"
+CRD = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "rayservices.ray.io"},
+    "spec": {
+        "versions": [
+            {
+                "name": "v1",
+                "schema": {
+                    "openAPIV3Schema": {"properties": {"spec": {"properties": {"suspend": {"type": "boolean"}}}}}
+                },
+            }
+        ]
+    },
+}
+FILES: dict[str, list[dict[str, Any]]] = {
+    "crd/bases/ray.io_rayservices.yaml": [CRD],
+    "rbac/role_binding.yaml": [
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": "kuberay-operator"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "kuberay-operator"},
+            "subjects": [{"kind": "ServiceAccount", "name": "kuberay-operator"}],
+        }
+    ],
+    "rbac/service_account.yaml": [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "kuberay-operator"}}
+    ],
+    "manager/manager.yaml": [
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {
+                "name": "kuberay-operator",
+                "namespace": "system",
+                "labels": {"app.kubernetes.io/name": "kuberay"},
+            },
+            "spec": {"template": {"spec": {"containers": [{"name": "kuberay-operator", "image": "kuberay/operator"}]}}},
+        }
+    ],
+}
+"""A release as KubeRay lays one out, smaller."""
+
+PINS = {
+    VERSION: {
+        path: hashlib.sha256(yaml.safe_dump_all(documents).encode()).hexdigest() for path, documents in FILES.items()
+    }
+}
+
+SERVICE = {
+    "apiVersion": "ray.io/v1",
+    "kind": "RayService",
+    "metadata": {"name": "gemma", "namespace": "default"},
+    "spec": {},
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The release's folder."""
+    digests: dict[str, str] = {}
+    for path, documents in FILES.items():
+        file = tmp_path / "config" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(yaml.safe_dump_all(documents), encoding="utf-8")
+        digests[path] = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert digests == PINS[VERSION]
+    return tmp_path / "config"
+
+
+@pytest.fixture
+def server() -> FakeKube:
+    return FakeKube()
+
+
+@pytest.fixture
+def kube(server: FakeKube, tmp_path: Path) -> Iterator[Kube]:
+    """The real client on the fake server, through a kubeconfig with a token."""
+    with serving_kube(server) as where:
+        data = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "c", "cluster": {"server": f"http://{where}"}}],
+            "users": [{"name": "u", "user": {"token": "t"}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+            "current-context": "x",
+        }
+        path = tmp_path / "kubeconfig"
+        path.write_text(yaml.safe_dump(data), encoding="utf-8")
+        yield from_kubeconfig(str(path))
+
+
+def install(kube: Kube, folder: Path, version: str = VERSION, **options: Any) -> tuple[str, list[str]]:
+    said: list[str] = []
+    contents = lambda: read_release(str(folder), PINS[version])  # noqa: E731
+    verdict = install_operator(kube, version, contents, said.append, pins=PINS, **options)
+    return verdict.text, said
+
+
+def test_install_puts_crds_first_and_knows_itself_again(kube: Kube, server: FakeKube, folder: Path) -> None:
+    text, said = install(kube, folder)
+    assert text == "install KubeRay 9.9.9"
+    assert said == [
+        "CustomResourceDefinition rayservices.ray.io",
+        "Namespace kuberay-operator",
+        "ServiceAccount kuberay-operator",
+        "ClusterRoleBinding kuberay-operator",
+        "Deployment kuberay-operator",
+    ]
+    deployment = server.objects["/apis/apps/v1/namespaces/kuberay-operator/deployments/kuberay-operator"]
+    assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == "quay.io/kuberay/operator:v9.9.9"
+    binding = server.objects["/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/kuberay-operator"]
+    assert binding["subjects"][0]["namespace"] == "kuberay-operator"
+    assert operator_of(kube) == Installed(VERSION, "kuberay-operator", ours=True)
+    asked = len([entry for entry in server.journal if entry.write])
+    assert install(kube, folder)[0] == "KubeRay 9.9.9 is installed"
+    assert len([entry for entry in server.journal if entry.write]) == asked
+
+
+def test_a_changed_file_is_refused_before_anything_is_applied(kube: Kube, server: FakeKube, folder: Path) -> None:
+    (folder / "manager/manager.yaml").write_text("kind: Deployment\n", encoding="utf-8")
+    with pytest.raises(
+        ConfigError, match=r"manager/manager.yaml is not KubeRay 9\.9\.9's: SHA-256 .* Nothing was applied"
+    ):
+        install(kube, folder)
+    assert server.objects == {}
+
+
+def test_an_unpinned_version_is_refused(kube: Kube, folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"KubeRay 1\.5\.0 is not pinned; known: 9\.9\.9"):
+        install(kube, folder, "1.5.0")
+
+
+def test_nothing_is_touched_while_a_rollout_runs(kube: Kube, server: FakeKube, folder: Path) -> None:
+    condition = {"type": "UpgradeInProgress", "status": "True"}
+    path = path_of("RayService", "default", "gemma")
+    server.objects[path] = {**SERVICE, "status": {"conditions": [condition]}}
+    with pytest.raises(Refused, match=r"a rollout is running \(default/gemma: UpgradeInProgress=True\)"):
+        install(kube, folder)
+    assert list(server.objects) == [path]
+    condition["status"] = "False"
+    assert install(kube, folder)[0] == "install KubeRay 9.9.9"
+
+
+def test_somebody_elses_operator_is_left_alone(kube: Kube, server: FakeKube, folder: Path) -> None:
+    deployment = {
+        "metadata": {
+            "name": "kuberay-operator",
+            "namespace": "ray",
+            "labels": {"app.kubernetes.io/name": "kuberay-operator"},
+        },
+        "spec": {"template": {"spec": {"containers": [{"image": "quay.io/kuberay/operator:v1.5.1"}]}}},
+    }
+    server.objects["/apis/apps/v1/namespaces/ray/deployments/kuberay-operator"] = deployment
+    with pytest.raises(Refused, match=r"operator 1\.5\.1 runs in namespace ray, and Switchyard did not install it"):
+        install(kube, folder)
+
+
+@pytest.mark.parametrize(
+    ("installed", "options", "apply", "text"),
+    [
+        (Installed("1.6.1"), {}, True, "upgrade KubeRay 1.6.1 to 1.7.0, CRDs first"),
+        (Installed("1.7.0"), {}, False, "KubeRay 1.7.0 is installed"),
+        (Installed("1.7.0"), {"again": True}, True, "upgrade KubeRay 1.7.0 to 1.7.0, CRDs first"),
+        (Installed("1.8.0"), {}, False, "KubeRay 1.8.0 is installed, 1.7.0 is older"),
+        (Installed("1.8.0"), {"downgrade": True}, True, "upgrade KubeRay 1.8.0 to 1.7.0"),
+        (Installed(), {}, True, "install KubeRay 1.7.0"),
+    ],
+)
+def test_decide(installed: Installed, options: dict[str, bool], apply: bool, text: str) -> None:
+    verdict = release.decide(installed, "1.7.0", [], **options)
+    assert verdict.apply is apply
+    assert verdict.text.startswith(text)
+
+
+def test_schedule_objects(kube: Kube, server: FakeKube) -> None:
+    from cluster.hours import parse
+
+    server.objects[path_of("CustomResourceDefinition", name="rayservices.ray.io")] = CRD
+    set_schedule(kube, SMALL, parse("weekdays 08:00-20:00 Europe/Berlin"), "gemma", lambda text: None)
+    wake, sleep = (server.objects[path_of("CronJob", "default", f"gemma-hours-{what}")] for what in ("wake", "sleep"))
+    assert (wake["spec"]["schedule"], sleep["spec"]["schedule"]) == ("0 8 * * 1,2,3,4,5", "0 20 * * 1,2,3,4,5")
+    assert wake["spec"]["timeZone"] == "Europe/Berlin"
+    container = sleep["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
+    assert container["args"][-1] == '--patch={"spec":{"suspend":true}}'
+    role = server.objects[path_of("Role", "default", "gemma-hours")]
+    assert role["rules"] == [
+        {"apiGroups": ["ray.io"], "resources": ["rayservices"], "resourceNames": ["gemma"], "verbs": ["get", "patch"]}
+    ]
+    set_schedule(kube, SMALL, None, "gemma", lambda text: None)
+    assert list(server.objects) == [path_of("CustomResourceDefinition", name="rayservices.ray.io")]
+
+
+def test_an_old_kuberay_cannot_suspend_and_is_not_asked_to(kube: Kube, server: FakeKube) -> None:
+    server.objects[path_of("RayService", "default", "gemma")] = dict(SERVICE)
+    with pytest.raises(Refused, match="cannot suspend a RayService"):
+        suspend(kube, "default", lambda text: None, value=True)
+    assert server.objects[path_of("RayService", "default", "gemma")] == SERVICE
+
+
+def test_the_whole_way_inside_the_cluster(tmp_path: Path) -> None:
+    with sitting(tmp_path, FakeGoogle(slow=0)) as user:
+        user.environ["HF_TOKEN"] = "hf_secret"
+        user.write(ray_operator="addon")  # KubeRay's own release is four megabytes
+        user.kube.objects[path_of("CustomResourceDefinition", name="rayservices.ray.io")] = CRD
+        done = user.run("apply", "--yes")
+        assert done.code == 0
+        secret = user.kube.objects[path_of("Secret", "default", "hf-secret")]
+        assert base64.b64decode(secret["data"]["hf_api_token"]) == b"hf_secret"
+        account = user.kube.objects[path_of("ServiceAccount", "default", "switchyard")]
+        assert account["metadata"]["annotations"] == {
+            "iam.gke.io/gcp-service-account": "switchyard-serve@my-project.iam.gserviceaccount.com"
+        }
+        # Later runs need no token: Secret Manager has it.
+        del user.environ["HF_TOKEN"], user.kube.objects[path_of("Secret", "default", "hf-secret")]
+        assert user.run("apply", "--yes").code == 0
+        assert path_of("Secret", "default", "hf-secret") in user.kube.objects
+        _off_hours(user)
+        assert "Google's add-on looks after it" in user.run("doctor").out
+        assert "cluster.ray_operator is addon" in user.run("install-operator").text
+
+
+def _off_hours(user: User) -> None:
+    path = path_of("RayService", "default", "gemma")
+    user.kube.objects[path] = {**SERVICE, "spec": {}}
+    done = user.run("schedule", "weekdays 08:00-20:00 Europe/Berlin")
+    assert done.code == 0
+    assert "On 36% of the week: saves up to $2,295 a month (unverified estimates" in done.out
+    assert user.run("schedule").out == "gemma is up weekdays 08:00-20:00 Europe/Berlin.\n"
+    assert user.run("schedule", "--sleep").out.startswith("RayService gemma suspended")
+    assert user.kube.objects[path]["spec"] == {"suspend": True}
+    assert user.run("schedule", "--wake").code == 0
+    assert user.run("scale", "--to-zero", "--yes").code == 0
+    assert user.kube.objects[path]["spec"] == {"suspend": True}
+    assert user.run("scale", "--resume", "--yes").code == 0
+    assert user.kube.objects[path]["spec"] == {"suspend": False}
+    assert user.run("schedule", "--off").out.endswith("gemma has no schedule.\n")
+    bad = user.run("schedule", "weekdays 20:00-08:00 Europe/Berlin")
+    assert bad.code == 1
+    assert "ends before it starts" in bad.text
+
+
+def test_a_failure_inside_the_cluster_says_what_is_done(tmp_path: Path, folder: Path) -> None:
+    with sitting(tmp_path, FakeGoogle(slow=0)) as user:
+        user.kube.down = True
+        done = user.run("apply", "--yes", "--manifests", str(folder))
+        assert done.code == 1
+        assert "the server is currently unable to handle the request" in done.text
+        assert "Google's part is done; what is inside the cluster is not. Run apply again." in done.text
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif(
+    not os.environ.get("SWITCHYARD_KUBERAY_MANIFESTS"), reason="SWITCHYARD_KUBERAY_MANIFESTS is not set"
+)
+def test_install_on_a_real_api_server() -> None:
+    """KUBECONFIG names the server, SWITCHYARD_KUBERAY_MANIFESTS KubeRay 1.6.1's folder ray-operator/config."""
+    kube = from_kubeconfig(None)
+    manifests = os.environ["SWITCHYARD_KUBERAY_MANIFESTS"]
+    contents = lambda: read_release(manifests, release.files("1.6.1"))  # noqa: E731
+    install_operator(kube, "1.6.1", contents, print, again=True)
+    assert operator_of(kube) == Installed("1.6.1", "kuberay-operator", ours=True)
+    assert install_operator(kube, "1.6.1", contents, print).apply is False
+    assert kube.can_suspend() is False
