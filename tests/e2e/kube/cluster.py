@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,12 +42,12 @@ def up(*, tied: bool = False) -> bool:
             pid = _start_node(tied)
         with step("loading images"):
             containerd = Containerd(pid)
-            wait_until(containerd.answers, 30, "containerd to answer")
+            wait_until(_while_up(containerd.answers), 30, "containerd to answer")
             for small in (images.pause(), images.operator()):
                 containerd.load(small)
             containerd.load(image, folders)
         with step("waiting for the API server and the node"):
-            wait_until(_ready, 120, "the node to be Ready", every_s=0.3)
+            wait_until(_while_up(_ready), 120, "the node to be Ready", every_s=0.3)
             kubectl("patch", "node", layout.NODE, "--subresource=status", "--type=merge", "-p", manifests.gpus())
         with step("installing DNS and KubeRay"):
             kubectl("apply", "--server-side", "-f", "-", stdin=manifests.dns())
@@ -144,6 +144,17 @@ def _ready() -> bool:
         return False
     conditions = json.loads(said)["status"].get("conditions", [])
     return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+
+
+def _while_up(condition: Callable[[], bool]) -> Callable[[], bool]:
+    """``condition``, but with the node's own words where there is no use in waiting on."""
+
+    def checked() -> bool:
+        if not holder.init_pid():
+            raise KubeError(f"The node ended:\n{(layout.LOGS / 'node.log').read_text()[-2000:]}")
+        return condition()
+
+    return checked
 
 
 def _mounts() -> list[str]:

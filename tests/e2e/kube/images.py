@@ -45,6 +45,7 @@ def operator() -> Image:
 def switchyard() -> tuple[Image, Mapping[str, Path]]:
     """Build the Dockerfile, as far as something changed, and return the image with its layers' folders, by diff id."""
     _prepare()
+    _buildah("rm", "--all")  # of a build that failed or was ended; they would hold old layers, and block the prune
     if not _buildah("images", "--quiet", "--filter", f"reference={BASE}").strip():
         with step("making the base image from Debian packages"):
             _make_base()

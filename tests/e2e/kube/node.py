@@ -80,6 +80,10 @@ def _network() -> None:
     wait_until(lambda: any(name == "eth0" for _, name in socket.if_nameindex()), 20, "the cable to the machine")
     run("ip", "address", "add", f"{layout.NODE_ADDRESS}/30", "dev", "eth0")
     run("ip", "link", "set", "eth0", "up")
+    # A call to a Service that kube-proxy does not know yet is dropped, and tried again a second later. Without a route
+    # it would fail at once, as calls to anything outside do, and the node's own programs could call no Service at all.
+    run("ip", "route", "add", layout.SERVICE_RANGE, "dev", "eth0", "src", layout.NODE_ADDRESS)
+    run("iptables", "--append", "FORWARD", "--destination", layout.SERVICE_RANGE, "--jump", "DROP")
     for name, value in NETWORK.items():
         Path("/proc/sys/net/ipv4", name).write_text(value)
 
