@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 
 from cluster.config import ClusterConfig, PoolConfig
 from cluster.gpus import machines_with, quota_family, quota_metric
@@ -32,9 +33,18 @@ class Finding:
 
 def check(config: ClusterConfig, stock: Stock, pools: frozenset[str]) -> tuple[Finding, ...]:
     """Check the pools that are to be made: zones first, then the regional quota, then the project's."""
-    return tuple(
-        _pool(config, stock, name, pool, spot=spot) for name, pool, spot in config.all_pools() if name in pools
-    )
+    found = [_pool(config, stock, name, pool, spot=spot) for name, pool, spot in config.all_pools() if name in pools]
+    wanted: Counter[str] = Counter()
+    for item in found:
+        wanted[item.metric] += item.needed
+    return tuple(_together(item, wanted[item.metric]) for item in found)
+
+
+def _together(item: Finding, wanted: int) -> Finding:
+    """Says so where pools that share a quota each fit, but not all of them at their largest."""
+    if not item.ok or wanted == item.needed or wanted <= item.free:
+        return item
+    return replace(item, text=f"{item.text}. The pools on this quota want {wanted} together, {item.free:g} are free")
 
 
 def _pool(config: ClusterConfig, stock: Stock, name: str, pool: PoolConfig, *, spot: bool) -> Finding:

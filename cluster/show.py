@@ -169,7 +169,7 @@ def checks_table(checks: Sequence[Check]) -> Table:
 
 def _what(action: Action) -> str:
     if action.verb is Verb.REFUSE:
-        return action.reason
+        return "see below"  # long, with commands to copy: printed without a table's line breaks
     if action.changes:
         changes = ", ".join(
             f"{change.path}: {_plain(change.have)} -> {_plain(change.want)}" for change in action.changes

@@ -146,6 +146,8 @@ def show_plan(loaded: Loaded, found: Look, *, cost: bool = True) -> None:
         print("Nothing to do: everything is as the service file wants it.")
     else:
         out.print(show.plan_table(found.plan))
+    for action in found.plan.refusals:
+        print(f"Refused: {action.key}: {action.reason}")
     for key, reason in found.plan.kept:
         print(f"Kept: {key}: {reason}.")
     for note in found.plan.notes:

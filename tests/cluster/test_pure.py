@@ -115,6 +115,14 @@ def test_quota_for_some_nodes_is_enough_to_begin() -> None:
     )
 
 
+def test_pools_that_share_a_quota_are_added_up() -> None:
+    pools = {name: {"machine": "g2-standard-8", "max_nodes": 3} for name in ("a", "b")}
+    both = ClusterConfig.model_validate({**SMALL.model_dump(), "pools": pools})
+    found = check(both, stock(NVIDIA_L4_GPUS=Quota(4, 0)), frozenset(pools))
+    assert [item.ok for item in found] == [True, True]
+    assert found[0].text.endswith("The pools on this quota want 6 together, 4 are free")
+
+
 def test_another_machine_that_would_do() -> None:
     (found,) = check(config(), stock(NVIDIA_L4_GPUS=Quota(0, 0), NVIDIA_A100_GPUS=Quota(8, 0)), frozenset({"l4"}))
     assert not found.ok
