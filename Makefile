@@ -18,7 +18,7 @@ MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install dev serve chat test unit live e2e kube-up kube-down kube-image lint format lock clean
+.PHONY: help install dev serve chat test unit live e2e kube-up kube-down kube-needs kube-image lint format lock clean
 
 help: ## Show this list
 	@echo "make TARGET [STACK=cpu|gpu] [ARGS=\"...\"]"
@@ -56,6 +56,9 @@ kube-up: dev ## Start a real Kubernetes with KubeRay on this machine (Linux, roo
 
 kube-down: dev ## End it, and check that nothing is left
 	@exec $(BIN)/python -m tests.e2e.kube down
+
+kube-needs: dev ## Install what a local cluster needs, and say what this machine lacks
+	@scripts/kube-needs.sh && exec $(BIN)/python -m tests.e2e.kube needs
 
 kube-image: dev ## Load the project's code into the running cluster's image again
 	@exec $(BIN)/python -m tests.e2e.kube image

@@ -21,9 +21,7 @@ def service(kube: Kube) -> Iterator[Service]:
     with kube.namespace("broken") as namespace:
         api = Api.connect(kubeconfig=str(kube.kubeconfig))
         yield Service(kube, api, namespace, {"SWITCHYARD__KUBERNETES__NAMESPACE": namespace})
-        Service(kube, api, namespace, {"SWITCHYARD__KUBERNETES__NAMESPACE": namespace}).run(
-            "delete", "-f", FILE, "--yes", timeout_s=300
-        )
+        Service(kube, api, namespace, {}).run("delete", "llm", "-n", namespace, "--yes", timeout_s=300)
 
 
 def causes(service: Service) -> list[dict[str, Any]]:
@@ -51,7 +49,7 @@ def first_cause(service: Service, wanted: str, within_s: float = 120) -> dict[st
 
 def test_an_image_that_does_not_exist(service: Service) -> None:
     service.environ["SWITCHYARD__KUBERNETES__IMAGE"] = "registry.invalid/nobody/nothing:1"
-    finding = first_cause(service, "image-pull")
+    finding = first_cause(service, "image-registry-unreachable")
     assert "registry.invalid/nobody/nothing:1" in json.dumps(finding)
 
 
@@ -63,7 +61,7 @@ def test_too_few_gpus(service: Service) -> None:
     assert refused.returncode == 1
     assert "no node has more than 8" in refused.stdout
     assert service.api.list(kinds.RAYSERVICE, service.namespace) == [], "nothing was written"
-    finding = first_cause(service, "no-gpu-node")
+    finding = first_cause(service, "no-free-gpu")
     assert finding["next_steps"]
 
 

@@ -35,9 +35,17 @@ def _missing() -> list[str]:
     missing += [f"the program {program}" for program in PROGRAMS if not shutil.which(program)]
     if not any(Path(folder, "ptp").exists() for folder in CNI):
         missing.append("the CNI plugins")
+    if not missing and not _may_unshare():
+        missing.append("the right to make namespaces (unshare fails)")
     if _go() < GO:
         missing.append(f"Go {GO[0]}.{GO[1]}")
     return missing
+
+
+def _may_unshare() -> bool:
+    """Root in a container may lack the capability."""
+    command = ["unshare", "--mount", "--net", "--pid", "--ipc", "--uts", "--fork", "true"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def _go() -> tuple[int, ...]:
