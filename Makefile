@@ -18,7 +18,7 @@ MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install dev serve chat test unit live e2e kube-up kube-down kube-needs kube-image lint format lock clean
+.PHONY: help install dev serve chat test unit live e2e kube-up kube-down kube-needs kube-image image lint format lock clean
 
 help: ## Show this list
 	@echo "make TARGET [STACK=cpu|gpu] [ARGS=\"...\"]"
@@ -62,6 +62,11 @@ kube-needs: dev ## Install what a local cluster needs, and say what this machine
 
 kube-image: dev ## Load the project's code into the running cluster's image again
 	@exec $(BIN)/python -m tests.e2e.kube image
+
+image: ## Build the image of a RayService's pods, with docker or buildah (IMAGE=NAME:TAG, IMAGE_STACK=gpu|cpu)
+	@test -n "$(IMAGE)" || { echo "Name it: make image IMAGE=REGISTRY/PROJECT/switchyard:0.1.0" >&2; exit 2; }
+	@tool=$$(command -v docker || command -v buildah) || { echo "make image needs docker or buildah." >&2; exit 1; }; \
+	exec $$tool build --build-arg STACK=$(or $(IMAGE_STACK),gpu) --tag $(IMAGE) .
 
 lint: dev ## Check style, types and layering
 	@echo "==> ruff check"
