@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ import service_file
 from kuberay import cli_look
 from serve_app import __version__, cli
 from serve_app.config import ServiceConfig
+
+if TYPE_CHECKING:
+    from kuberay.capacity import Prices
 
 LOCAL = "http://localhost:8000"
 OnClusterOption = Annotated[
@@ -28,6 +31,33 @@ app = typer.Typer(
     help="Run an open language model on Ray Serve and vLLM, and change it without an outage.",
 )
 app.command()(cli.serve)
+
+
+@app.callback()
+def joined(ctx: typer.Context) -> None:
+    """Hand the commands of one package what another knows."""
+    ctx.obj = _gpu_prices
+
+
+def _gpu_prices(file: str) -> Prices:
+    """What GPUs cost in the cluster that a service file describes; nothing is known without such a section."""
+    from cluster import errors, load
+    from cluster.gpus import machine
+    from kuberay.capacity import UNPRICED, Prices
+
+    try:
+        config, listed = load.load(file).config, load.load_prices()
+    except errors.ConfigError:
+        return UNPRICED
+
+    def of(label: str, spot: bool) -> float | None:
+        for _, pool, on_spot in config.all_pools():
+            shape = machine(pool.machine)
+            if shape.accelerator == label and on_spot == spot:
+                return listed.of_machine(config.region, pool.machine, spot=spot) / shape.gpus
+        return None
+
+    return Prices(of, listed.label)
 
 
 @app.command()

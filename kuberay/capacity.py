@@ -10,14 +10,22 @@ from kuberay.accelerators import GKE_ACCELERATOR_LABEL, GKE_SPOT_LABEL, GPU_RESO
 from kuberay.rayservice import Json
 from kuberay.snapshot import NODE_TYPE_LABEL, Object, Snapshot, condition, dig, labels
 
-Prices = Callable[[str, bool], float | None]
-"""(value of the label ``cloud.google.com/gke-accelerator``, spot) -> US dollars an hour for one GPU with its share of
-the machine, or None where it is not known."""
+
+@dataclass(frozen=True)
+class Prices:
+    """What GPUs cost.
+
+    Attributes:
+        of: (value of the label ``cloud.google.com/gke-accelerator``, spot) -> US dollars an hour for one GPU with its
+            share of the machine, or None where it is not known.
+        source: what these numbers are, to be told with each sum made of them.
+    """
+
+    of: Callable[[str, bool], float | None]
+    source: str
 
 
-def unpriced(label: str, spot: bool) -> float | None:
-    """No prices known."""
-    return None
+UNPRICED = Prices(lambda label, spot: None, "")
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,7 @@ class Switch:
         gpus_most: GPUs both may grow to while they run side by side.
         minutes: how long the running cluster took from its making to its first ready worker; None if not seen.
         dollars: price of the new GPUs for that time, and of the old ones until they are deleted; None if not priced.
+        prices: what the sum was made of.
     """
 
     gpus_now: int
@@ -37,6 +46,7 @@ class Switch:
     gpus_most: int
     minutes: float | None
     dollars: float | None
+    prices: str = ""
 
 
 def switch(snapshot: Snapshot, wanted: Json, prices: Prices) -> Switch:
@@ -54,7 +64,7 @@ def switch(snapshot: Snapshot, wanted: Json, prices: Prices) -> Switch:
         leaving = _hourly(dig(active, "spec", default={}), prices)
         if coming is not None and leaving is not None:
             dollars = coming * minutes / 60 + leaving * delay / 3600
-    return Switch(now, gpus(new, "minReplicas"), most, minutes, dollars)
+    return Switch(now, gpus(new, "minReplicas"), most, minutes, dollars, prices.source)
 
 
 def gpus(cluster: Json, bound: str) -> int:
@@ -76,7 +86,7 @@ def _hourly(cluster: Json, prices: Prices) -> float | None:
     for group in cluster.get("workerGroupSpecs", []):
         count = gpus({"workerGroupSpecs": [group]}, "minReplicas")
         selector = dig(group, "template", "spec", "nodeSelector", default={})
-        price = prices(selector.get(GKE_ACCELERATOR_LABEL, ""), selector.get(GKE_SPOT_LABEL) == "true")
+        price = prices.of(selector.get(GKE_ACCELERATOR_LABEL, ""), selector.get(GKE_SPOT_LABEL) == "true")
         if count and price is None:
             return None
         total += count * (price or 0.0)

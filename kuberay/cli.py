@@ -30,6 +30,7 @@ from kuberay.cli_common import (
 from kuberay.errors import KubeRayError, Refused
 
 if TYPE_CHECKING:
+    from kuberay.capacity import Prices
     from kuberay.outlook import Outlook
 
 
@@ -53,7 +54,7 @@ def render(
         print(to_yaml(items), end="")
 
 
-def diff(file: FileOption, context: ContextOption = None, output: OutputOption = "text") -> None:
+def diff(ctx: typer.Context, file: FileOption, context: ContextOption = None, output: OutputOption = "text") -> None:
     """Say what deploying would do: nothing, a change in place, or a new cluster. Changes nothing.
 
     Exit status 0: nothing would change; 2: something would; 1: it would be refused.
@@ -64,7 +65,7 @@ def diff(file: FileOption, context: ContextOption = None, output: OutputOption =
 
     one_of(output, "text", "json")
     try:
-        outlook = _diff(file, context, output)
+        outlook = _diff(file, context, output, _prices(ctx, file))
     except KubeRayError as error:
         fail(error)
     if outlook.refusals:
@@ -73,6 +74,7 @@ def diff(file: FileOption, context: ContextOption = None, output: OutputOption =
 
 
 def deploy(
+    ctx: typer.Context,
     file: FileOption,
     context: ContextOption = None,
     timeout: TimeoutOption = 1800,
@@ -89,7 +91,7 @@ def deploy(
     one_of(output, "text", "json")
     begun = time.monotonic()
     try:
-        summary = _deploy(file, context, timeout, wait=wait, force=force, quiet=output == "json")
+        summary = _deploy(file, context, timeout, _prices(ctx, file), wait=wait, force=force, quiet=output == "json")
     except KubeRayError as error:
         fail(error)
     except KeyboardInterrupt:
@@ -170,12 +172,19 @@ def delete(
     print(f"{there.name} is gone.")
 
 
-def _diff(file: str, context: str | None, output: str) -> Outlook:
+def _prices(ctx: typer.Context, file: str) -> Prices:
+    """From whoever joined the commands, who may know what the cluster's machines cost."""
+    from kuberay.capacity import UNPRICED
+
+    return ctx.obj(file) if ctx.obj else UNPRICED
+
+
+def _diff(file: str, context: str | None, output: str, prices: Prices) -> Outlook:
     from kuberay import plan_screen
     from kuberay.api import Api
     from kuberay.deploy import look
 
-    outlook = look(Api.connect(context), checked(file))
+    outlook = look(Api.connect(context), checked(file), prices)
     if output == "json":
         print(json.dumps(plan_screen.as_json(outlook), indent=2))
     else:
@@ -183,7 +192,9 @@ def _diff(file: str, context: str | None, output: str) -> Outlook:
     return outlook
 
 
-def _deploy(file: str, context: str | None, timeout: float, *, wait: bool, force: bool, quiet: bool) -> dict[str, Any]:
+def _deploy(
+    file: str, context: str | None, timeout: float, prices: Prices, *, wait: bool, force: bool, quiet: bool
+) -> dict[str, Any]:
     from kuberay import deploy as steps
     from kuberay import plan_screen
     from kuberay.api import Api
@@ -193,7 +204,7 @@ def _deploy(file: str, context: str | None, timeout: float, *, wait: bool, force
     release = release_of(service).id
     say = _nothing if quiet else _say
     api = Api.connect(context)
-    outlook = steps.look(api, service)
+    outlook = steps.look(api, service, prices)
     if not quiet:
         print("\n".join(plan_screen.lines(outlook)), flush=True)
     if outlook.refusals and not force:

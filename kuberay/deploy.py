@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from kuberay.api import Api
-from kuberay.capacity import Prices, pod_gpus, switch, unpriced
+from kuberay.capacity import UNPRICED, Prices, pod_gpus, switch
 from kuberay.config import Service
 from kuberay.diff import Effect, plan
 from kuberay.errors import Conflict, Forbidden, NotFound, Refused
@@ -34,7 +34,7 @@ AUTOSCALER_STATUS = "cluster-autoscaler-status"
 Report = Callable[[str], None]
 
 
-def look(api: Api, service: Service, prices: Prices = unpriced) -> Outlook:
+def look(api: Api, service: Service, prices: Prices = UNPRICED) -> Outlook:
     """Observe and plan. Changes nothing: the objects go to the API server as a dry run.
 
     Raises:

@@ -142,5 +142,5 @@ def _takes(takes: Switch) -> str:
     if takes.minutes is not None:
         parts.append(f"The cluster that runs now took {takes.minutes:.1f} min to serve.")
     if takes.dollars is not None:
-        parts.append(f"About ${takes.dollars:.2f} for the switch.")
+        parts.append(f"About ${takes.dollars:.2f} for the switch ({takes.prices}).")
     return " ".join(parts)

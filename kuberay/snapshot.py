@@ -32,7 +32,9 @@ class Snapshot:
             (keys only), PersistentVolumeClaims, events of all of them; Nodes, ResourceQuotas, the CRDs' names and
             versions, the operator's Deployment.
         serve: by RayCluster name, the dashboard's answer to ``GET /api/serve/applications/``.
-        logs: by ``pod/container`` (``pod/container/previous`` for the one before a restart), the end of the log.
+        logs: by ``pod/container`` (``pod/container/previous`` for the one before a restart), the end of the log; by
+            ``CLUSTER/autoscaler`` Ray's report of what it cannot place, by ``CLUSTER/REPLICA/err`` (and ``out``) what
+            a Serve replica wrote.
         unreadable: what could not be read, each with the reason; explanations must say what they could not see.
     """
 

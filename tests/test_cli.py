@@ -181,3 +181,13 @@ def test_serve_warns_before_it_does_anything(tmp_path: Path) -> None:
     first, second = done.stderr.splitlines()
     assert first.startswith("switchyard: warning: model.id owner/name has no model.revision")
     assert "4096" in second
+
+
+def test_what_gpus_cost_comes_from_the_cluster_section() -> None:
+    prices = switchyard._gpu_prices(str(ROOT / "deploy" / "gke-l4.yaml"))
+    on_demand, spot = prices.of("nvidia-l4", False), prices.of("nvidia-l4", True)
+    assert on_demand is not None and spot is not None
+    assert 0 < spot < on_demand < 5
+    assert prices.of("nvidia-h100-80gb", False) is None, "no such pool"
+    assert prices.source
+    assert switchyard._gpu_prices(str(ROOT / "deploy" / "local.yaml")).of("nvidia-l4", False) is None

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kuberay.capacity import switch
+from kuberay.capacity import UNPRICED, Prices, switch
 from kuberay.config import load
 from kuberay.diff import Effect, Plan, plan
 from kuberay.manifest import objects
@@ -307,8 +307,10 @@ def test_what_a_switch_takes() -> None:
     pods = (worker("a", "2026-11-21T12:06:00Z"), worker("b", "2026-11-21T15:00:00Z"))
     snapshot = Snapshot(seen.taken, "test", "default", "gemma", (*seen.objects, *pods))
     wanted = service_of(rendered(MODEL_ID="google/gemma-2-9b-it"))
-    found = switch(snapshot, wanted, lambda label, spot: {("nvidia-l4", False): 0.6}.get((label, spot)))
+    found = switch(
+        snapshot, wanted, Prices(lambda label, spot: {("nvidia-l4", False): 0.6}.get((label, spot)), "a test's")
+    )
     assert (found.gpus_now, found.gpus_new, found.gpus_most) == (2, 1, 16)
     assert found.minutes == 6
     assert found.dollars == pytest.approx(0.6 * 6 / 60 + 0.6 * 660 / 3600)
-    assert switch(snapshot, wanted, lambda label, spot: None).dollars is None
+    assert switch(snapshot, wanted, UNPRICED).dollars is None
