@@ -24,7 +24,7 @@ from kuberay.outlook import Outlook
 from kuberay.preflight import Seen, preflight, references
 from kuberay.proxy import TOKEN_KEY
 from kuberay.rayservice import Json
-from kuberay.snapshot import SERVICE_LABEL, Object, Snapshot, dig
+from kuberay.snapshot import SERVICE_LABEL, Object, Snapshot, dig, suspended_name
 from kuberay.stages import Stage, State, is_serving, stages
 from kuberay.wait import WARNINGS, Target, Verdict, wait_for
 
@@ -70,6 +70,8 @@ def apply(api: Api, service: Service, outlook: Outlook, report: Report, *, force
     for item in outlook.wanted:
         report(f"applying {item['kind']}/{item['metadata']['name']}")
         api.apply(item, force=force)
+    if outlook.snapshot.put_away is not None:  # it was suspended, and is back
+        api.delete(CONFIGMAP, suspended_name(service.name), service.kubernetes.namespace)
     for patch in outlook.plan.patches:
         report(f"patching RayCluster/{patch.cluster}")
         api.patch(RAYCLUSTER, patch.cluster, service.kubernetes.namespace, list(patch.operations), how="json")

@@ -11,7 +11,7 @@ from kuberay.deploy import targets
 from kuberay.errors import Conflict, Invalid, NotFound, Refused
 from kuberay.kinds import Kind
 from kuberay.rayservice import Json
-from kuberay.snapshot import Snapshot, dig
+from kuberay.snapshot import Snapshot, dig, suspended_name
 from kuberay.wait import Verdict, wait_for
 
 Report = Callable[[str], None]
@@ -55,13 +55,13 @@ def resume(api: Api, namespace: str, name: str, report: Report) -> None:
         Refused: it is not suspended.
     """
     try:
-        kept = api.get(kinds.CONFIGMAP, _suspended(name), namespace)
+        kept = api.get(kinds.CONFIGMAP, suspended_name(name), namespace)
     except NotFound:
         kept = None
     if kept is not None:
         report("making the RayService again")
         api.apply(json.loads(kept["data"][SUSPENDED_KEY]), force=True)
-        api.delete(kinds.CONFIGMAP, _suspended(name), namespace)
+        api.delete(kinds.CONFIGMAP, suspended_name(name), namespace)
         return
     service = api.get(kinds.RAYSERVICE, name, namespace)
     if not dig(service, "spec", "suspend", default=False):
@@ -122,15 +122,11 @@ def delete_rest(api: Api, namespace: str, name: str, report: Report) -> None:
                 continue
 
 
-def _suspended(name: str) -> str:
-    return f"{name}-suspended"
-
-
 def _kept(service: Json) -> Json:
     metadata = {key: service["metadata"][key] for key in KEPT_METADATA if key in service["metadata"]}
     data = {"apiVersion": service["apiVersion"], "kind": service["kind"], "metadata": metadata, "spec": service["spec"]}
     about = {
-        "name": _suspended(metadata["name"]),
+        "name": suspended_name(metadata["name"]),
         "namespace": metadata["namespace"],
         "labels": metadata.get("labels", {}),
     }

@@ -60,6 +60,11 @@ class Snapshot:
         """The RayService, or None where there is none."""
         return self.named("RayService", self.name)
 
+    @property
+    def put_away(self) -> Object | None:
+        """What a service is kept as while it is suspended, where KubeRay (before 1.7) cannot suspend it itself."""
+        return self.named("ConfigMap", suspended_name(self.name))
+
     def cluster(self, which: str) -> Object | None:
         """The RayCluster that is ``active`` or ``pending`` according to the RayService's status."""
         name = dig(self.service, "status", f"{which}ServiceStatus", "rayClusterName", default="")
@@ -69,6 +74,11 @@ class Snapshot:
         """The pods of a RayCluster, head first."""
         mine = [pod for pod in self.of("Pod") if labels(pod).get(CLUSTER_LABEL) == cluster]
         return sorted(mine, key=lambda pod: (labels(pod).get(NODE_TYPE_LABEL) != "head", pod["metadata"]["name"]))
+
+
+def suspended_name(service: str) -> str:
+    """Name of the ConfigMap that :attr:`Snapshot.put_away` is."""
+    return f"{service}-suspended"
 
 
 def dig(item: Any, *path: str | int, default: Any = None) -> Any:

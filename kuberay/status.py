@@ -4,8 +4,8 @@ The phases, and what they mean; the first row that holds is the service's:
 
 | phase | holds when |
 |---|---|
+| Suspended | ``spec.suspend`` is set, KubeRay says it is suspending or suspended, or the service was put away |
 | Absent | there is no RayService of that name |
-| Suspended | ``spec.suspend`` is set, or KubeRay says it is suspending or suspended |
 | Failed | KubeRay refuses the spec, gave the first start up, or the only cluster's application is DEPLOY_FAILED |
 | Held | the new cluster runs everything but the gate, which waits for a decision; the old one serves |
 | Upgrading | a new cluster starts beside one that serves |
@@ -166,6 +166,8 @@ def as_json(one: Status) -> dict[str, Any]:
 
 
 def _suspended(facts: Facts) -> str:
+    if facts.service is None and facts.snapshot.put_away:
+        return "its RayService was deleted on request, and is kept to be made again"
     asked = dig(facts.service, "spec", "suspend") is True
     done = condition_of(facts.service, "Suspended").get("status") == "True"
     going = condition_of(facts.service, "Suspending").get("status") == "True"
@@ -223,8 +225,8 @@ def _starting(facts: Facts) -> str:
 
 
 _PHASES: tuple[tuple[Phase, Callable[[Facts], str]], ...] = (
-    (Phase.ABSENT, lambda facts: "there is no RayService of that name" if facts.service is None else ""),
     (Phase.SUSPENDED, _suspended),
+    (Phase.ABSENT, lambda facts: "there is no RayService of that name" if facts.service is None else ""),
     (Phase.FAILED, _failed),
     (Phase.HELD, _held),
     (Phase.UPGRADING, _upgrading),

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from kuberay.doctor import diagnose
 from kuberay.screens import age, status_screen, status_table
+from kuberay.snapshot import Snapshot
 from kuberay.status import Phase, Status, as_json, status, statuses
 from tests.bundles import NOW, Case, case, cases
 
@@ -178,3 +180,13 @@ print(min(took), int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").re
     took, megabytes = map(float, out.split())
     assert took < 2, out
     assert megabytes < 300, out
+
+
+def test_a_service_that_was_put_away_is_suspended_and_not_absent() -> None:
+    """Before KubeRay 1.7 suspending deletes the RayService and keeps it in a ConfigMap."""
+    kept = {"kind": "ConfigMap", "metadata": {"name": "gemma-suspended", "namespace": "models"}}
+    known = {"kind": "CustomResourceDefinition", "metadata": {"name": "rayservices.ray.io"}}
+    snapshot = Snapshot("2026-11-22T12:00:00Z", "test", "models", "gemma", (kept, known))
+    assert status(snapshot, NOW).phase == Phase.SUSPENDED
+    assert [one.id for one in diagnose(snapshot, NOW)] == ["suspended"]
+    assert status(Snapshot("2026-11-22T12:00:00Z", "test", "models", "gemma"), NOW).phase == Phase.ABSENT

@@ -47,6 +47,9 @@ def platform(facts: Facts) -> Iterator[Hit]:
             yield Hit(
                 "crd-missing", evidence=told or (Evidence("CustomResourceDefinitions", f"{CRD} is not among them"),)
             )
+        elif kept := facts.snapshot.put_away:
+            told = "holds the RayService, which KubeRay before 1.7 cannot suspend"
+            yield Hit("suspended", evidence=(Evidence(f"ConfigMap {name_of(kept)}", told),))
         elif not facts.could_not_read("rayservice", "the rayservice"):
             yield Hit("service-absent", evidence=(Evidence("RayServices", f"none is called {facts.name}"),))
         return

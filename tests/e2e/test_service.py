@@ -223,6 +223,24 @@ def test_load_brings_a_second_replica_and_quiet_takes_it_away(service: Service) 
     assert service.ask()["usage"]["completion_tokens"] == 8
 
 
+def test_suspended_it_has_no_pods_and_resumed_it_is_the_same(service: Service) -> None:
+    release = service.status()["release"]
+    done = service.run("suspend", "-f", FILE, timeout_s=300)
+    assert done.returncode == 0, done.stderr
+    assert service.pods("head") + service.pods("worker") == []
+    assert service.status()["phase"] == "Suspended"
+    assert [one["id"] for one in json.loads(service.run("doctor", "-f", FILE, "-o", "json").stdout)["findings"]] == [
+        "suspended"
+    ]
+    begun = time.monotonic()
+    done = service.run("resume", "-f", FILE)
+    assert done.returncode == 0, done.stderr
+    eventually(lambda: service.status()["phase"] == "Serving", START_S, "the service to be back")
+    print(f"\nresumed: serving after {time.monotonic() - begun:.0f} s")
+    assert service.ask()["release"] == release
+    assert service.diff()["effect"] == "no-op"
+
+
 def test_the_head_is_killed_and_comes_back(service: Service) -> None:
     head = service.pods("head")[0]
     service.api.delete(kinds.POD, head["metadata"]["name"], service.namespace, grace_s=0)

@@ -109,7 +109,7 @@ CAUSES: tuple[Cause, ...] = (
         "suspended",
         Ranks.SPEC,
         "The service is suspended",
-        "spec.suspend is set: KubeRay deleted its clusters and Services, and keeps only the RayService.",
+        "Its clusters and Services were deleted on request; what is needed to make them again is kept.",
         (
             (
                 "Start it again (a cold start)",
