@@ -74,6 +74,71 @@ def test_a_missing_secret(service: Service) -> None:
     assert first_cause(service, "secret-missing")["next_steps"]
 
 
+GROUP = "SWITCHYARD__KUBERNETES__WORKER_GROUPS"
+SMALL = "name: workers, cpu: 300m, memory: 1Gi"
+
+MISCONFIGURED = {
+    "no-matching-node": {GROUP: f"[{{{SMALL}, node_selector: {{disk: nvme}}}}]"},
+    "node-too-small": {GROUP: "[{name: workers, cpu: 300m, memory: 900Gi}]"},
+    "claim-missing": {"SWITCHYARD__KUBERNETES__MODEL_CACHE_CLAIM": "no-such-claim"},
+    "service-account-missing": {"SWITCHYARD__KUBERNETES__SERVICE_ACCOUNT": "nobody"},
+    "head-out-of-memory": {"SWITCHYARD__KUBERNETES__HEAD": "{cpu: 300m, memory: 120Mi}"},
+}
+
+
+@pytest.mark.parametrize("cause", MISCONFIGURED)
+def test_a_file_that_asks_for_what_is_not_there(service: Service, cause: str) -> None:
+    service.environ |= MISCONFIGURED[cause]
+    assert first_cause(service, cause)["next_steps"]
+
+
+def test_a_secret_without_the_key(service: Service) -> None:
+    service.environ["SWITCHYARD__KUBERNETES__API_KEYS"] = "{name: keys, key: keys}"
+    service.environ["SWITCHYARD__SERVING__API_KEYS_FILE"] = "/etc/keys"
+    metadata = {"name": "keys", "namespace": service.namespace}
+    service.api.create({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"other": "x"}})
+    refused = service.run("deploy", "-f", FILE, "--no-wait")
+    assert "The Secret keys has no key keys." in refused.stdout
+    assert first_cause(service, "secret-key-missing")["next_steps"]
+
+
+def test_an_operator_that_does_not_run(service: Service) -> None:
+    [operator] = [one for one in service.api.list(kinds.DEPLOYMENT) if "kuberay-operator" in one["metadata"]["name"]]
+    where = (operator["metadata"]["name"], operator["metadata"]["namespace"])
+
+    def ready(wanted: int) -> bool:
+        status = service.api.get(kinds.DEPLOYMENT, *where).get("status", {})
+        return status.get("availableReplicas", 0) == wanted and status.get("replicas", 0) == wanted
+
+    service.api.patch(kinds.DEPLOYMENT, *where, {"spec": {"replicas": 0}})
+    try:
+        eventually(lambda: ready(0), 60, "no operator")
+        finding = first_cause(service, "operator-not-running")
+        assert where[0] in json.dumps(finding["next_steps"])
+    finally:
+        service.api.patch(kinds.DEPLOYMENT, *where, {"spec": {"replicas": 1}})
+        eventually(lambda: ready(1), 120, "the operator again")
+
+
+def test_nothing_was_deployed(service: Service) -> None:
+    assert [one["id"] for one in causes(service)] == ["service-absent"]
+
+
+ENGINE = {
+    "context-too-long-for-memory": {
+        "SWITCHYARD__MODEL__MAX_MODEL_LEN": "8192",
+        "SWITCHYARD__ENGINE__KV_CACHE_GIB": "0.001",
+    },
+    "engine-option-unknown": {"SWITCHYARD__ENGINE__OPTIONS": "{no_such_option: 1}"},
+}
+
+
+@pytest.mark.parametrize("cause", ENGINE)
+def test_an_engine_that_does_not_start(service: Service, cause: str) -> None:
+    service.environ |= ENGINE[cause]
+    assert first_cause(service, cause, within_s=400)["next_steps"]
+
+
 def test_a_namespace_that_does_not_exist(service: Service) -> None:
     service.environ["SWITCHYARD__KUBERNETES__NAMESPACE"] = "nowhere"
     done = service.run("deploy", "-f", FILE, "--no-wait")
@@ -94,3 +159,4 @@ def test_a_quota_that_is_too_small(service: Service) -> None:
     refused = service.run("deploy", "-f", FILE, "--no-wait")
     assert refused.returncode == 1
     assert "ResourceQuota small allows 0 requests.nvidia.com/gpu" in refused.stdout
+    assert first_cause(service, "namespace-quota")["next_steps"]
