@@ -47,7 +47,7 @@ live: dev ## Run the tests that start real Ray and vLLM (ARGS go to pytest)
 e2e: dev ## Run the tests that need Kubernetes and KubeRay: $$KUBECONFIG's, else a local one (ARGS go to pytest)
 	@test -n "$$KUBECONFIG$$SWITCHYARD_E2E_KUBECONFIG" || { scripts/kube-needs.sh && $(BIN)/python -m tests.e2e.kube build; }
 	@echo "==> End-to-end tests"
-	@exec $(BIN)/pytest -m e2e -q $(ARGS)
+	@exec $(BIN)/pytest -m "e2e and not slow" -q $(ARGS)
 
 kube-up: dev ## Start a real Kubernetes with KubeRay on this machine (Linux, root, Go), see docs/kubernetes-local.md
 	@scripts/kube-needs.sh

@@ -86,12 +86,14 @@ MISCONFIGURED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cause", MISCONFIGURED)
 def test_a_file_that_asks_for_what_is_not_there(service: Service, cause: str) -> None:
     service.environ |= MISCONFIGURED[cause]
     assert first_cause(service, cause)["next_steps"]
 
 
+@pytest.mark.slow
 def test_a_secret_without_the_key(service: Service) -> None:
     service.environ["SWITCHYARD__KUBERNETES__API_KEYS"] = "{name: keys, key: keys}"
     service.environ["SWITCHYARD__SERVING__API_KEYS_FILE"] = "/etc/keys"
@@ -102,6 +104,7 @@ def test_a_secret_without_the_key(service: Service) -> None:
     assert first_cause(service, "secret-key-missing")["next_steps"]
 
 
+@pytest.mark.slow
 def test_an_operator_that_does_not_run(service: Service) -> None:
     [operator] = [one for one in service.api.list(kinds.DEPLOYMENT) if "kuberay-operator" in one["metadata"]["name"]]
     where = (operator["metadata"]["name"], operator["metadata"]["namespace"])
@@ -133,6 +136,7 @@ ENGINE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cause", ENGINE)
 def test_an_engine_that_does_not_start(service: Service, cause: str) -> None:
     service.environ |= ENGINE[cause]
