@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 
-from kuberay.accelerators import GKE_ACCELERATOR_LABEL, GKE_SPOT_LABEL, GPU_RESOURCE
-from kuberay.rayservice import Json
-from kuberay.snapshot import NODE_TYPE_LABEL, Object, Snapshot, condition, dig, labels
+from kuberay.accelerators import GKE_ACCELERATOR_LABEL, GKE_SPOT_LABEL
+from kuberay.objects import created, gpus_of, moment
+from kuberay.rayservice import Json, group_pods
+from kuberay.snapshot import NODE_TYPE_LABEL, Object, Snapshot, condition_of, dig, labels
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def switch(snapshot: Snapshot, wanted: Json, prices: Prices) -> Switch:
     active = snapshot.cluster("active")
     pods = snapshot.pods(active["metadata"]["name"]) if active else []
     new = dig(wanted, "spec", "rayClusterConfig", default={})
-    now = sum(pod_gpus(dig(pod, "spec", default={})) for pod in pods)
+    now = sum(gpus_of(dig(pod, "spec")) for pod in pods)
     minutes = _start_minutes(active, pods) if active else None
     most = gpus(new, "maxReplicas") + (gpus(dig(active, "spec", default={}), "maxReplicas") if active else 0)
     delay = dig(wanted, "spec", "rayClusterDeletionDelaySeconds", default=60)
@@ -69,16 +69,8 @@ def switch(snapshot: Snapshot, wanted: Json, prices: Prices) -> Switch:
 
 def gpus(cluster: Json, bound: str) -> int:
     """GPUs of a RayClusterSpec with each worker group at its ``minReplicas`` or ``maxReplicas``."""
-    return sum(
-        (group.get(bound) or 0) * (group.get("numOfHosts") or 1) * pod_gpus(dig(group, "template", "spec", default={}))
-        for group in cluster.get("workerGroupSpecs", [])
-    )
-
-
-def pod_gpus(pod: Json) -> int:
-    """GPUs that a pod's spec asks for."""
-    containers = pod.get("containers", [])
-    return sum(int(dig(one, "resources", "limits", GPU_RESOURCE, default=0)) for one in containers)
+    groups = cluster.get("workerGroupSpecs", [])
+    return sum(group_pods(group, bound) * gpus_of(dig(group, "template", "spec")) for group in groups)
 
 
 def _hourly(cluster: Json, prices: Prices) -> float | None:
@@ -95,13 +87,9 @@ def _hourly(cluster: Json, prices: Prices) -> float | None:
 
 def _start_minutes(cluster: Object, pods: list[Object]) -> float | None:
     ready = [
-        condition(pod, "Ready").get("lastTransitionTime")
+        condition_of(pod, "Ready").get("lastTransitionTime")
         for pod in pods
-        if labels(pod).get(NODE_TYPE_LABEL) == "worker" and condition(pod, "Ready").get("status") == "True"
+        if labels(pod).get(NODE_TYPE_LABEL) == "worker" and condition_of(pod, "Ready").get("status") == "True"
     ]
-    times = sorted(_time(one) for one in ready if one)
-    return (times[0] - _time(cluster["metadata"]["creationTimestamp"])).total_seconds() / 60 if times else None
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
+    times = sorted(moment(one) for one in ready if one)
+    return (times[0] - created(cluster)).total_seconds() / 60 if times else None

@@ -12,19 +12,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from kuberay.api import Api
-from kuberay.capacity import UNPRICED, Prices, pod_gpus, switch
+from kuberay.capacity import UNPRICED, Prices, switch
 from kuberay.config import Service
 from kuberay.diff import Effect, plan
 from kuberay.errors import Conflict, Forbidden, NotFound, Refused
 from kuberay.kinds import CONFIGMAP, KINDS, NAMESPACE, POD, RAYCLUSTER, RAYSERVICE, Kind, kind_of
 from kuberay.later import CRD_NAME, fitted, uses_later_fields
 from kuberay.manifest import labels, objects, token_secret
+from kuberay.objects import gpus_of
 from kuberay.observe import observe
 from kuberay.outlook import Outlook
 from kuberay.preflight import Seen, preflight, references
 from kuberay.proxy import TOKEN_KEY
 from kuberay.rayservice import Json
-from kuberay.snapshot import SERVICE_LABEL, Object, Snapshot, dig, suspended_name
+from kuberay.snapshot import INSTANCE_LABEL, SERVICE_LABEL, Object, Snapshot, dig, suspended_name
 from kuberay.stages import Stage, State, is_serving, stages
 from kuberay.wait import WARNINGS, Target, Verdict, wait_for
 
@@ -122,7 +123,7 @@ def _found(api: Api, kind: Kind, name: str, namespace: str) -> Object | None:
 
 def _gpu_pod(pod: Json) -> Json | None:
     node = dig(pod, "spec", "nodeName", default="")
-    gpus = pod_gpus(dig(pod, "spec", default={}))
+    gpus = gpus_of(dig(pod, "spec"))
     return {"node": node, "gpus": gpus} if node and gpus else None
 
 
@@ -170,6 +171,6 @@ def targets(name: str) -> list[Target]:
     return [
         Target(RAYSERVICE, name=name),
         Target(RAYCLUSTER, selector=f"{SERVICE_LABEL}={name}"),
-        Target(POD, selector=f"app.kubernetes.io/instance={name}"),
+        Target(POD, selector=f"{INSTANCE_LABEL}={name}"),
         WARNINGS,
     ]

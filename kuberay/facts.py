@@ -19,7 +19,6 @@ from kuberay.objects import (
     Event,
     Pod,
     apps,
-    condition_of,
     created,
     event,
     items,
@@ -32,7 +31,7 @@ from kuberay.objects import (
     text,
 )
 from kuberay.redact import redact, tail
-from kuberay.snapshot import CLUSTER_LABEL, SERVICE_LABEL, Object, Snapshot, dig
+from kuberay.snapshot import CLUSTER_LABEL, SERVICE_LABEL, Object, Snapshot, condition_of, dig
 
 OPERATOR = "kuberay-operator"
 CONFIG_LIMIT = 256 * 1024

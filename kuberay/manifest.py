@@ -37,6 +37,7 @@ from kuberay.rayservice import (
     UpgradeStrategy,
 )
 from kuberay.release import CONFIG_KEY, Release, release_of
+from kuberay.snapshot import INSTANCE_LABEL
 
 RAY_VERSION = "2.60.0"
 APPLICATION = "llm"
@@ -202,7 +203,7 @@ def _disruption_budgets(service: Service) -> list[Json]:
 
 
 def _selector(service: Service, role: str | None = None) -> dict[str, str]:
-    selector = {"app.kubernetes.io/instance": service.name, "app.kubernetes.io/name": "switchyard"}
+    selector = {INSTANCE_LABEL: service.name, "app.kubernetes.io/name": "switchyard"}
     return selector | {"switchyard.dev/role": role} if role else selector
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from kuberay.snapshot import CLUSTER_LABEL, GROUP_LABEL, NODE_TYPE_LABEL, Object, dig
+from kuberay.accelerators import GKE_ACCELERATOR_LABEL, GPU_RESOURCE
+from kuberay.snapshot import CLUSTER_LABEL, GROUP_LABEL, NODE_TYPE_LABEL, Object, condition_of, dig
 
 _NOTHING: Mapping[str, Any] = {}
 
@@ -67,12 +68,6 @@ def moment(value: Any) -> datetime:
 def created(item: Any) -> datetime:
     """When an object was made."""
     return moment(text(item, "metadata", "creationTimestamp"))
-
-
-def condition_of(item: Any, kind: str) -> Mapping[str, Any]:
-    """The status condition of that type, or an empty mapping."""
-    found = (one for one in items(item, "status", "conditions") if one.get("type") == kind)
-    return next(found, _NOTHING)
 
 
 @dataclass(frozen=True)
@@ -179,17 +174,22 @@ class Pod:
     @property
     def gpus(self) -> int:
         """GPUs it asks for."""
-        return sum(_gpus(one) for one in items(self.object, "spec", "containers"))
+        return gpus_of(dig(self.object, "spec"))
 
     @property
     def accelerator(self) -> str:
         """The accelerator its nodes must have, in GKE's words (``nvidia-l4``)."""
-        return text(self.object, "spec", "nodeSelector", "cloud.google.com/gke-accelerator")
+        return text(self.object, "spec", "nodeSelector", GKE_ACCELERATOR_LABEL)
+
+
+def gpus_of(pod: Any) -> int:
+    """GPUs that a pod's spec asks for."""
+    return sum(_gpus(one) for one in items(pod, "containers"))
 
 
 def _gpus(container: Mapping[str, Any]) -> int:
     resources = mapping(container, "resources")
-    value = dig(resources, "limits", "nvidia.com/gpu", default=dig(resources, "requests", "nvidia.com/gpu", default=0))
+    value = dig(resources, "limits", GPU_RESOURCE, default=dig(resources, "requests", GPU_RESOURCE, default=0))
     return int(value) if isinstance(value, int) or (isinstance(value, str) and value.isdigit()) else 0
 
 

@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 from kuberay import kinds
 from kuberay.api import Api
 from kuberay.errors import ApiError, NotFound, Unauthorized, Unreachable
+from kuberay.fleet import split
 from kuberay.kinds import Kind
 from kuberay.proxy import Dashboard, token_secret
-from kuberay.snapshot import CLUSTER_LABEL, SERVICE_LABEL, Object, Snapshot, labels
+from kuberay.snapshot import CLUSTER_LABEL, INSTANCE_LABEL, SERVICE_LABEL, Object, Snapshot
 from kuberay.trimming import (
-    INSTANCE_LABEL,
     about_any,
     belongs,
     emptied,
@@ -81,22 +81,12 @@ def observe_all(api: Api, namespace: str = "") -> list[Snapshot]:
 
 
 def _all(api: Api, namespace: str, taken: str) -> list[Snapshot]:
-    services = api.list(kinds.RAYSERVICE, namespace, trim=small_cluster)
-    found: dict[tuple[str, str], list[Object]] = {_place(item): [item] for item in services}
-    owner: dict[tuple[str, str], list[Object]] = {}
-    for item in api.list(kinds.RAYCLUSTER, namespace, selector=SERVICE_LABEL, trim=small_cluster):
-        home = found.get((item["metadata"]["namespace"], labels(item).get(SERVICE_LABEL, "")))
-        if home is not None:
-            home.append(item)
-            owner[_place(item)] = home
-    for pod in api.list(kinds.POD, namespace, selector=CLUSTER_LABEL, trim=small_pod):
-        home = owner.get((pod["metadata"]["namespace"], labels(pod).get(CLUSTER_LABEL, "")))
-        if home is not None:
-            home.append(pod)
-    return [
-        Snapshot(taken=taken, context=api.context, namespace=space, name=name, objects=tuple(items))
-        for (space, name), items in found.items()
+    found = [
+        *api.list(kinds.RAYSERVICE, namespace, trim=small_cluster),
+        *api.list(kinds.RAYCLUSTER, namespace, selector=SERVICE_LABEL, trim=small_cluster),
+        *api.list(kinds.POD, namespace, selector=CLUSTER_LABEL, trim=small_pod),
     ]
+    return split(found, taken=taken, context=api.context)
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from kuberay.config import SecretKey, Service, WorkerGroup
 from kuberay.errors import ConfigError
 from kuberay.rayservice import HeadGroupSpec, Json, WorkerGroupSpec
 from kuberay.release import API_KEYS_FILE, CONFIG_KEY, Release
+from kuberay.snapshot import INSTANCE_LABEL
 from serve_app.environment import ENGINE_ENV, RELEASE_VARIABLE, SERVE_ENV, haproxy_env
 
 CONFIG_FOLDER = "/etc/switchyard"
@@ -46,7 +47,7 @@ def labels(service: Service) -> dict[str, str]:
     """Labels that stay the same over releases and clusters."""
     return {
         "app.kubernetes.io/name": "switchyard",
-        "app.kubernetes.io/instance": service.name,
+        INSTANCE_LABEL: service.name,
         "app.kubernetes.io/managed-by": "switchyard",
     }
 

@@ -13,7 +13,7 @@ from typing import Any
 from kuberay.accelerators import GPU_RESOURCE
 from kuberay.config import SecretKey, Service
 from kuberay.fields import quantity
-from kuberay.rayservice import Json
+from kuberay.rayservice import Json, group_pods
 from kuberay.snapshot import Object, Snapshot, dig, labels
 
 
@@ -141,7 +141,7 @@ def _gpus(snapshot: Snapshot, wanted: Json, seen: Seen) -> Iterator[Problem]:
     for group in dig(wanted, "spec", "rayClusterConfig", "workerGroupSpecs", default=[]):
         pod: Json = dig(group, "template", "spec", default={})
         each = int(_requests([pod]).get(GPU_RESOURCE, 0))
-        count = (group.get("minReplicas") or 0) * (group.get("numOfHosts") or 1)
+        count = group_pods(group)
         if not each or not count:
             continue
         fitting = [node for node in nodes if _selected(node, pod)]
@@ -178,7 +178,7 @@ def _quotas(snapshot: Snapshot, wanted: Json) -> Iterator[Problem]:
     cluster = dig(wanted, "spec", "rayClusterConfig", default={})
     pods: list[Json] = [dig(cluster, "headGroupSpec", "template", "spec", default={})]
     for group in cluster.get("workerGroupSpecs", []):
-        count = (group.get("minReplicas") or 0) * (group.get("numOfHosts") or 1)
+        count = group_pods(group)
         pods += [dig(group, "template", "spec", default={})] * count
     asked: dict[str, Decimal] = {f"requests.{name}": amount for name, amount in _requests(pods).items()}
     asked |= {name: asked[f"requests.{name}"] for name in ("cpu", "memory") if f"requests.{name}" in asked}

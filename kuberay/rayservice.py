@@ -100,3 +100,8 @@ class RayService(Part):
     kind: str = "RayService"
     metadata: Json
     spec: RayServiceSpec
+
+
+def group_pods(group: Json, bound: str = "minReplicas") -> int:
+    """Pods of a worker group's JSON at its ``minReplicas`` or ``maxReplicas``: each replica has ``numOfHosts``."""
+    return (group.get(bound) or 0) * (group.get("numOfHosts") or 1)

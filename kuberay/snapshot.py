@@ -13,6 +13,8 @@ from typing import Any, cast
 Object = Mapping[str, Any]
 """A Kubernetes object in the API's JSON form. Secrets hold their keys with empty values, never their contents."""
 
+INSTANCE_LABEL = "app.kubernetes.io/instance"
+"""Ours, on everything that is made for a service; its value is the service's name."""
 SERVICE_LABEL = "ray.io/originated-from-cr-name"
 CLUSTER_LABEL = "ray.io/cluster"
 NODE_TYPE_LABEL = "ray.io/node-type"
@@ -99,7 +101,12 @@ def labels(item: Object) -> Mapping[str, str]:
     return dig(item, "metadata", "labels", default={})
 
 
-def condition(item: Object | None, kind: str) -> Mapping[str, Any]:
-    """The status condition of that type, or an empty mapping."""
-    found: list[Mapping[str, Any]] = dig(item, "status", "conditions", default=[])
-    return next((one for one in found if one.get("type") == kind), dict[str, Any]())
+def condition_of(item: Any, kind: str) -> Mapping[str, Any]:
+    """The status condition of that type, or an empty mapping; whatever shape the item has."""
+    found = dig(item, "status", "conditions", default=[])
+    for one in cast("list[Any]", found) if isinstance(found, list) else ():
+        if isinstance(one, Mapping):
+            mapping = cast("Mapping[str, Any]", one)
+            if mapping.get("type") == kind:
+                return mapping
+    return {}

@@ -8,7 +8,8 @@ from enum import StrEnum
 from typing import Any
 
 from kuberay.manifest import RELEASE_ANNOTATION
-from kuberay.snapshot import NODE_TYPE_LABEL, Object, Snapshot, condition, dig, labels
+from kuberay.rayservice import group_pods
+from kuberay.snapshot import NODE_TYPE_LABEL, Object, Snapshot, condition_of, dig, labels
 
 
 class State(StrEnum):
@@ -78,7 +79,7 @@ def trouble(pod: Object) -> str:
                 return _line(f"{status['name']}: {waiting.get('reason')} {waiting.get('message', '')}")
             if ended and ended.get("exitCode") != 0:
                 return _line(f"{status['name']} ended with {ended.get('exitCode')} ({ended.get('reason')})")
-    scheduled = condition(pod, "PodScheduled")
+    scheduled = condition_of(pod, "PodScheduled")
     if scheduled.get("status") == "False":
         return _line(f"not scheduled: {scheduled.get('message', '')}")
     return ""
@@ -92,7 +93,7 @@ def _operator(service: Object) -> Stage:
 
 
 def _pods(name: str, pods: list[Object], wanted: int) -> Stage:
-    ready = sum(condition(pod, "Ready").get("status") == "True" for pod in pods)
+    ready = sum(condition_of(pod, "Ready").get("status") == "True" for pod in pods)
     if ready >= wanted:
         return Stage(name, State.DONE, f"{ready} ready" if name == "workers" else "ready")
     why = next((text for pod in pods if (text := trouble(pod))), "")
@@ -103,8 +104,7 @@ def _pods(name: str, pods: list[Object], wanted: int) -> Stage:
 
 
 def _least(cluster: Object) -> int:
-    groups = dig(cluster, "spec", "workerGroupSpecs", default=[])
-    return sum((group.get("minReplicas") or 0) * (group.get("numOfHosts") or 1) for group in groups)
+    return sum(group_pods(group) for group in dig(cluster, "spec", "workerGroupSpecs", default=[]))
 
 
 def _applications(snapshot: Snapshot, service: Object, cluster: str) -> Stage:
@@ -129,8 +129,8 @@ def _traffic(snapshot: Snapshot, service: Object, cluster: str) -> Stage:
     if active != cluster:
         where = f"on {active}" if active else "nowhere yet"
         return Stage("traffic", State.WAITING, where)
-    ready = condition(service, "Ready")
-    if ready.get("status") != "True" or condition(service, "UpgradeInProgress").get("status") == "True":
+    ready = condition_of(service, "Ready")
+    if ready.get("status") != "True" or condition_of(service, "UpgradeInProgress").get("status") == "True":
         return Stage("traffic", State.RUNNING, _line(ready.get("message") or ready.get("reason") or ""))
     endpoints = dig(service, "status", "numServeEndpoints", default=0)
     return Stage("traffic", State.DONE, f"{endpoints} endpoint{'s' if endpoints != 1 else ''}")
@@ -147,6 +147,6 @@ def serving_pod(snapshot: Snapshot, *, head: bool = False) -> str | None:
     for which in ("active", "pending"):
         cluster = snapshot.cluster(which)
         for pod in snapshot.pods(cluster["metadata"]["name"]) if cluster else ():
-            if labels(pod).get(NODE_TYPE_LABEL) == role and condition(pod, "Ready").get("status") == "True":
+            if labels(pod).get(NODE_TYPE_LABEL) == role and condition_of(pod, "Ready").get("status") == "True":
                 return pod["metadata"]["name"]
     return None

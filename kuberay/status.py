@@ -25,10 +25,9 @@ from typing import Any
 
 from kuberay.clusters import GATE, Cluster
 from kuberay.facts import Facts, since
-from kuberay.fleet import split
-from kuberay.objects import condition_of, created, items, moment, name_of, number, text
+from kuberay.objects import created, items, moment, name_of, number, text
 from kuberay.redact import shown
-from kuberay.snapshot import Object, Snapshot, dig
+from kuberay.snapshot import Snapshot, condition_of, dig
 
 SERVE_PORT = 8000
 
@@ -153,11 +152,6 @@ def status(snapshot: Snapshot, now: datetime) -> Status:
         addresses=tuple(_addresses(facts)),
         warnings=tuple(_warnings(facts)),
     )
-
-
-def statuses(objects: Iterable[Object], now: datetime, *, taken: str, context: str) -> list[Status]:
-    """The state of every service among the objects of many, by namespace and name; each object is looked at once."""
-    return [status(one, now) for one in split(objects, taken=taken, context=context)]
 
 
 def as_json(one: Status) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import yaml
 
 from kuberay.rayservice import Json
 from kuberay.release import CONFIG_KEY, parse
-from kuberay.snapshot import Snapshot, condition, dig
+from kuberay.snapshot import Snapshot, condition_of, dig
 
 INCREMENTAL = "NewClusterWithIncrementalUpgrade"
 SCALING_KEYS = ("autoscaling_config", "num_replicas")
@@ -45,7 +45,7 @@ def traps(snapshot: Snapshot, wanted: Json, *, new_cluster: bool) -> Iterator[Tr
     before = snapshot.service
     if before is None:
         return
-    if condition(before, "UpgradeInProgress").get("status") == "True" and new_cluster:
+    if condition_of(before, "UpgradeInProgress").get("status") == "True" and new_cluster:
         green = dig(before, "status", "pendingServiceStatus", "rayClusterName", default="?")
         yield Trap(
             "upgrade-running",

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from kuberay.snapshot import CLUSTER_LABEL, NODE_TYPE_LABEL, SERVICE_LABEL, Object, dig, labels
+from kuberay.snapshot import CLUSTER_LABEL, INSTANCE_LABEL, NODE_TYPE_LABEL, SERVICE_LABEL, Object, dig, labels
 
-INSTANCE_LABEL = "app.kubernetes.io/instance"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 POD_SPEC = ("nodeName", "priorityClassName", "schedulingGates")
 CONTAINER = ("name", "image", "resources")

@@ -8,9 +8,10 @@ import pytest
 from rich.console import Console
 
 from kuberay.doctor import diagnose
+from kuberay.fleet import split
 from kuberay.screens import age, status_screen, status_table
 from kuberay.snapshot import Snapshot
-from kuberay.status import Phase, Status, as_json, status, statuses
+from kuberay.status import Phase, Status, as_json, status
 from tests.bundles import NOW, Case, case, cases
 
 PHASED = [one for one in cases() if "phase" in one.expect]
@@ -132,7 +133,7 @@ def test_age(seconds: int, expected: str) -> None:
 def test_no_service_twice_as_other() -> None:
     """What belongs to whom: two services whose names begin alike, in two namespaces."""
     objects = fleet(2, 2)
-    found = statuses(objects, NOW, taken="", context="")
+    found = [status(one, NOW) for one in split(objects, taken="", context="")]
     assert [(one.namespace, one.name, one.ready_pods) for one in found] == [
         ("team-0", "llm-0", (2, 2)),
         ("team-1", "llm-1", (2, 2)),
@@ -162,7 +163,8 @@ def test_a_thousand_services_with_ten_thousand_pods() -> None:
     measure = """
 import re, time
 from pathlib import Path
-from kuberay.status import statuses
+from kuberay.fleet import split
+from kuberay.status import status
 from tests.bundles import NOW
 from tests.test_status import fleet
 objects = fleet(1000, 10)
@@ -170,7 +172,7 @@ assert sum(one["kind"] == "Pod" for one in objects) == 10_000
 took = []
 while min(took, default=9) >= 2 and len(took) < 3:  # the machine may be busy with something else
     begun = time.process_time()
-    found = statuses(objects, NOW, taken="", context="")
+    found = [status(one, NOW) for one in split(objects, taken="", context="")]
     took.append(time.process_time() - begun)
 assert len(found) == 1000 and all(one.ready_pods == (10, 10) for one in found), found[0]
 # Not getrusage: what that gives was the parent's before this program began.

@@ -12,8 +12,9 @@ from datetime import timedelta
 from kuberay.clusters import GATE, Cluster
 from kuberay.facts import Facts
 from kuberay.findings import Evidence, Hit
-from kuberay.objects import Container, Pod, condition_of, items, label, text
+from kuberay.objects import Container, Pod, items, label, text
 from kuberay.redact import shown
+from kuberay.snapshot import condition_of
 
 PATIENCE = timedelta(seconds=60)
 

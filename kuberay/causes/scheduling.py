@@ -12,9 +12,9 @@ from datetime import timedelta
 from kuberay.clusters import Cluster
 from kuberay.facts import Facts
 from kuberay.findings import Evidence, Hit
-from kuberay.objects import Event, Pod, condition_of, items, label, mapping, text
+from kuberay.objects import Event, Pod, items, label, mapping, text
 from kuberay.redact import shown
-from kuberay.snapshot import Object
+from kuberay.snapshot import Object, condition_of
 
 PATIENCE = timedelta(seconds=60)
 """A pod may wait so long for a scheduler that has not looked yet, or for an autoscaler that has."""

@@ -11,9 +11,9 @@ from datetime import timedelta
 
 from kuberay.facts import OPERATOR, Facts, since
 from kuberay.findings import Evidence, Hit, Severity
-from kuberay.objects import Pod, condition_of, created, items, label, mapping, moment, name_of, number, text
+from kuberay.objects import Pod, created, items, label, mapping, moment, name_of, number, text
 from kuberay.redact import shown
-from kuberay.snapshot import Object, dig
+from kuberay.snapshot import Object, condition_of, dig
 
 OPERATOR_PATIENCE = timedelta(minutes=1)
 """The operator looks at each RayService every two seconds; a minute without a sign is long."""

@@ -22,7 +22,7 @@ import pytest
 
 from kuberay import kinds
 from kuberay.api import Api
-from kuberay.snapshot import condition, dig, labels
+from kuberay.snapshot import condition_of, dig, labels
 from tests.e2e.conftest import Kube, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -200,7 +200,7 @@ def test_load_brings_a_second_replica_and_quiet_takes_it_away(service: Service) 
                 time.sleep(0.1)
 
     def ready() -> int:
-        return sum(condition(pod, "Ready").get("status") == "True" for pod in service.pods("worker"))
+        return sum(condition_of(pod, "Ready").get("status") == "True" for pod in service.pods("worker"))
 
     pod = service.pods("worker")[0]["metadata"]["name"]
     begun = time.monotonic()
