@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from kuberay.objects import App, Pod, items, label, mapping, number, text
-from kuberay.snapshot import Object
-
-GATE = "gate"
-"""The application without a route that stays DEPLOYING while an upgrade is held."""
+from kuberay.snapshot import GATE, Object
 
 RELEASE_LABEL = "switchyard.dev/release"
 

@@ -22,6 +22,8 @@ OURS: tuple[Kind, ...] = (
     kinds.PDB,
     kinds.NETWORKPOLICY,
     kinds.PODMONITORING,
+    kinds.ROLEBINDING,
+    kinds.ROLE,
     kinds.SERVICEACCOUNT,
 )
 """What a service has beside its RayService, found again by its labels."""

@@ -37,7 +37,8 @@ from kuberay.rayservice import (
     UpgradeStrategy,
 )
 from kuberay.release import CONFIG_KEY, Release, release_of
-from kuberay.snapshot import INSTANCE_LABEL
+from kuberay.snapshot import GATE, INSTANCE_LABEL
+from serve_app import decision
 
 RAY_VERSION = "2.60.0"
 APPLICATION = "llm"
@@ -53,6 +54,7 @@ def objects(service: Service) -> list[Json]:
     release = release_of(service)
     found = [
         None if service.kubernetes.service_account else _service_account(service),
+        *_gate_rights(service),
         _config_map(service, release),
         _network_policy(service) if service.kubernetes.network_policy.enabled else None,
         *_disruption_budgets(service),
@@ -130,7 +132,8 @@ def serve_config(service: Service) -> str:
                 "route_prefix": "/",
                 "import_path": "serve_app:app",
                 "deployments": [deployment],
-            }
+            },
+            {"name": GATE, "route_prefix": None, "import_path": "serve_app.gate:build"},
         ],
     }
     return yaml.safe_dump(data, sort_keys=False)
@@ -173,6 +176,33 @@ def _metadata(service: Service, name: str) -> Json:
 
 def _service_account(service: Service) -> Json:
     return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _metadata(service, service.name)}
+
+
+def _gate_rights(service: Service) -> list[Json]:
+    """What the gate reads: the decisions about releases, which cluster serves, and which pods are ready."""
+    name = f"{service.name}-gate"
+    rules = [
+        {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [decision.config_map(service.name)]},
+        {"apiGroups": ["ray.io"], "resources": ["rayservices"], "resourceNames": [service.name]},
+    ]
+    role: Json = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": _metadata(service, name),
+        "rules": [
+            *(rule | {"verbs": ["get"]} for rule in rules),
+            {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
+        ],
+    }
+    account = service.kubernetes.service_account or service.name
+    binding: Json = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": _metadata(service, name),
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": service.kubernetes.namespace}],
+    }
+    return [role, binding]
 
 
 def _config_map(service: Service, release: Release) -> Json:

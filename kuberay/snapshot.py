@@ -19,6 +19,8 @@ SERVICE_LABEL = "ray.io/originated-from-cr-name"
 CLUSTER_LABEL = "ray.io/cluster"
 NODE_TYPE_LABEL = "ray.io/node-type"
 GROUP_LABEL = "ray.io/group"
+GATE = "gate"
+"""The Serve application without a route that stays DEPLOYING while an upgrade is held; see serve_app/gate.py."""
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from kuberay.clusters import GATE, Cluster
+from kuberay.clusters import Cluster
 from kuberay.facts import Facts, since
 from kuberay.objects import created, items, moment, name_of, number, text
 from kuberay.redact import shown
-from kuberay.snapshot import Snapshot, condition_of, dig
+from kuberay.snapshot import GATE, Snapshot, condition_of, dig
 
 SERVE_PORT = 8000
 

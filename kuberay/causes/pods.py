@@ -9,12 +9,12 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 
-from kuberay.clusters import GATE, Cluster
+from kuberay.clusters import Cluster
 from kuberay.facts import Facts
 from kuberay.findings import Evidence, Hit
 from kuberay.objects import Container, Pod, items, label, text
 from kuberay.redact import shown
-from kuberay.snapshot import condition_of
+from kuberay.snapshot import GATE, condition_of
 
 PATIENCE = timedelta(seconds=60)
 

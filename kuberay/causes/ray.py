@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from kuberay.causes.patterns import Pattern, pattern
-from kuberay.clusters import GATE, Cluster
+from kuberay.clusters import Cluster
 from kuberay.facts import Facts
 from kuberay.findings import Evidence, Hit
 from kuberay.objects import items, number, text
 from kuberay.redact import shown
+from kuberay.snapshot import GATE
 
 PLACING = timedelta(minutes=5)
 """A replica waits so long for a worker pod that the autoscaler has just asked for."""
