@@ -115,7 +115,7 @@ class Latency(Section):
     """
 
     enabled: bool = True
-    requests: int = Field(default=40, ge=4, le=10_000, description="Of each release.")
+    requests: int = Field(default=40, ge=8, le=10_000, description="Of each release.")
     concurrency: int = Field(default=1, ge=1, le=256, description="Requests in flight at a time, of both together.")
     max_tokens: int = Field(default=32, ge=1)
     max_ttft_ratio: float = Field(default=1.3, ge=1, description="Time to first token, new over old.")

@@ -76,7 +76,7 @@ def calls(model: str, *, embeds: bool = False, keyed: bool = False) -> tuple[Cal
         Call("generate", "POST", "/generate", _generate, body=prompt),
         Call("no prompt", "POST", "/generate", _refused(400), body={}),
         Call("unknown field", "POST", "/generate", _refused(400), body={**prompt, "no_such_field": 1}),
-        Call("too long", "POST", "/generate", _refused(400), body={**prompt, "max_tokens": 1_000_000}),
+        Call("out of range", "POST", "/generate", _refused(400), body={**prompt, "temperature": 3}),
         Call("completions", "POST", "/v1/completions", _choices("text"), body=openai),
         Call("unknown model", "POST", "/v1/completions", _refused(404), body={**openai, "model": "no-such-model"}),
         Call("refused field", "POST", "/v1/completions", _refused(400), body={**openai, "prompt_logprobs": 1}),
@@ -113,7 +113,9 @@ def _refused(status: int) -> Callable[[Reply, Wanted], str]:
         # The routes of vLLM leave 'param' out of some of its envelopes.
         if not isinstance(error.get("message"), str) or not isinstance(error.get("type"), str):
             return f"the answer is not an error in OpenAI's envelope: {_short(reply.body)}"
-        return "" if error.get("code") == status else f"the envelope's code is {error.get('code')!r} instead of {status}"
+        return (
+            "" if error.get("code") == status else f"the envelope's code is {error.get('code')!r} instead of {status}"
+        )
 
     return fault
 

@@ -45,7 +45,7 @@ class Evidence:
         against: the release beside it; empty where none served.
         embeds: it is a model for embeddings, which generates no text.
         keyed: an API key is asked for.
-        contract: replies to the fixed requests.
+        replies: to the fixed requests of the checks ``contract`` and ``streaming``.
         streamed, whole: the same prompts, asked for as a stream and as one answer; paired by ``index``.
         golden: in the order of the golden prompts.
         ready: ready endpoints of the new release and of the one that serves (None: no such).
@@ -59,7 +59,7 @@ class Evidence:
     against: str = ""
     embeds: bool = False
     keyed: bool = False
-    contract: tuple[Reply, ...] | None = None
+    replies: tuple[Reply, ...] | None = None
     streamed: tuple[Record, ...] | None = None
     whole: tuple[Record, ...] | None = None
     golden: tuple[Record, ...] | None = None

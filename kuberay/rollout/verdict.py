@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -70,11 +70,20 @@ class Verdict:
     @property
     def reason(self) -> str:
         """In a sentence, fit for a decision: what failed, or that nothing did."""
-        raise NotImplementedError
+        if self.failed:
+            return "; ".join(f"{finding.check}: {finding.text.rstrip('.')}" for finding in self.failed) + "."
+        done = [finding.check for finding in self.findings if finding.outcome is Outcome.PASS]
+        return f"Passed: {', '.join(done)}." if done else "No check was asked for."
 
     def to_json(self) -> dict[str, Any]:
-        """As it is stored; :func:`from_json` reads it back."""
-        raise NotImplementedError
+        """As it is stored; :func:`from_json` reads it back. Numbers that JSON does not have become null."""
+        data = asdict(self)
+        for finding in data["findings"]:
+            finding["figures"] = {
+                name: None if isinstance(value, float) and not math.isfinite(value) else value
+                for name, value in finding["figures"].items()
+            }
+        return data
 
 
 def from_json(data: object) -> Verdict:
@@ -83,9 +92,41 @@ def from_json(data: object) -> Verdict:
     Raises:
         ValueError: it is none; the message says what is wrong with it.
     """
-    raise NotImplementedError
+    try:
+        stored = cast("dict[str, Any]", data)
+        findings = tuple(_finding(item) for item in stored["findings"])
+        return Verdict(
+            # Not bool(): whatever somebody wrote there, only a plain true lets a release through.
+            passed=stored["passed"] is True and not any(item.outcome is Outcome.FAIL for item in findings),
+            release=str(stored["release"]),
+            against=str(stored["against"]),
+            kind=Kind(stored["kind"]),
+            at=str(stored["at"]),
+            findings=findings,
+            seconds=float(stored["seconds"]),
+        )
+    except KeyError as error:
+        raise ValueError(f"not a verdict: {error} is missing") from None
+    except (TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"not a verdict: {error}") from None
+
+
+def _finding(item: Mapping[str, Any]) -> Finding:
+    figures: dict[str, float | str] = {
+        str(name): math.nan if value is None else value if isinstance(value, str) else float(value)
+        for name, value in dict(item["figures"]).items()
+    }
+    return Finding(str(item["check"]), Outcome(item["outcome"]), str(item["text"]), figures)
+
+
+_SIGNS = {Outcome.PASS: "ok", Outcome.FAIL: "FAIL", Outcome.SKIPPED: "--"}
 
 
 def lines(verdict: Verdict) -> list[str]:
     """For people: one line a check, and the conclusion."""
-    raise NotImplementedError
+    width = max((len(finding.check) for finding in verdict.findings), default=0)
+    found = [f"{_SIGNS[item.outcome]:<4}  {item.check:<{width}}  {item.text}" for item in verdict.findings]
+    beside = f" beside {verdict.against} ({verdict.kind.replace('_', ' ')})" if verdict.against else ""
+    count = len(verdict.failed)
+    said = "passed" if verdict.passed else f"did not pass: {count} {'check' if count == 1 else 'checks'} failed"
+    return [*found, f"Release {verdict.release}{beside} {said}. It took {verdict.seconds:.0f} s."]
