@@ -112,6 +112,12 @@ def _add_openai(app: FastAPI, engine: WordEngine) -> None:
         body = await raw.json()
         return await _answer(engine, body, body["messages"][-1]["content"], chat=True)
 
+    @app.post("/v1/responses")
+    async def responses(raw: Request) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
+        if not engine.templated:
+            raise BadRequest("the tokenizer does not define a chat template")
+        return {"object": "response", "model": (await raw.json())["model"], "output": [{"type": "message"}]}
+
 
 async def _answer(engine: WordEngine, body: dict[str, Any], prompt: str, *, chat: bool) -> Response:
     if body["model"] != MODEL:
@@ -178,7 +184,7 @@ def serving(engine: WordEngine, label: str = "green", *, key: str = "", buffered
     add_routes(app, engine, ServiceConfig())
     _add_openai(app, engine)
     hashes = frozenset({hashlib.sha256(key.encode()).hexdigest()} if key else set[str]())
-    guarded: Any = Guard(app, Limits(key_hashes=hashes), absent={"/v1/responses", "/v1/embeddings"})  # type: ignore[arg-type]
+    guarded: Any = Guard(app, Limits(key_hashes=hashes), absent={"/v1/embeddings"})  # type: ignore[arg-type]
     server = uvicorn.Server(
         uvicorn.Config(Buffering(guarded) if buffered else guarded, port=0, log_level="warning", lifespan="off")
     )

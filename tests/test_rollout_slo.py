@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kuberay.errors import NotFound
 from kuberay.rollout import sampling
 from kuberay.rollout.slo import Sample, at_least, judge, quantile, traffic
 from kuberay.rollout_config import Watch
@@ -164,4 +170,56 @@ def test_the_formats_odd_lines() -> None:
         ("a", {}, 1.0),
         ("b", {"x": "1", "y": 'a \\"b\\" {c}, d'}, 2.5),
         ("c", {"le": "+Inf"}, math.inf),
+    ]
+
+
+class Pods:
+    """An API server whose pods' ports are reached at an address, where they are reached at all."""
+
+    def __init__(self, urls: Mapping[tuple[str, int], str]) -> None:
+        self.urls = urls
+
+    @contextlib.contextmanager
+    def forward(self, pod: str, port: int, namespace: str) -> Iterator[Any]:
+        if (pod, port) not in self.urls:
+            raise NotFound(f"no pod {pod} in {namespace}")
+        yield SimpleNamespace(url=self.urls[pod, port])
+
+
+@contextlib.contextmanager
+def telling(text: str, status: int = 200) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/metrics" else 404)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_pods_that_do_not_answer_are_left_out() -> None:
+    haproxy, ray = (DATA / "haproxy.txt").read_text(), (DATA / "ray.txt").read_text()
+    with telling(haproxy) as proxy, telling(ray) as exporter, telling("", 503) as ill:
+        pods: Any = Pods(
+            {
+                ("a", 9101): proxy,
+                ("a", 8080): exporter,
+                ("b", 9101): proxy,
+                ("c", 9101): ill,
+                ("d", 9101): "http://127.0.0.1:1",
+            }
+        )
+        found = sampling.sample(pods, "default", ["a", "b", "c", "d", "gone"], at=5)
+    assert [(item.pod, item.at, item.requests, bool(item.ttft_buckets)) for item in found] == [
+        ("a", 5, 8, True),
+        ("b", 5, 8, False),
     ]
