@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import random
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from kuberay.rollout_config import Rollout
 from tests.rollout_server import WordEngine, serving
 from tests.services import merged
 
-SLOW_S = 0.4
+SLOW_S = 0.3
 """Far above what a loaded machine adds."""
 AT = "2026-01-02T03:04:05Z"
 SMALL: dict[str, Any] = {
@@ -75,7 +76,7 @@ def test_a_good_release_passes_every_check(blue: Place, tmp_path: Path) -> None:
     rollout = settings({"checks": {"golden": {"prompts": golden}, "replay": {"path": str(trace)}}})
     said: list[str] = []
     with serving(engine) as green:
-        evidence = gather(rollout, green, blue, report=said.append)
+        evidence = gather(rollout, green, blue, report=said.append, chance=random.Random(1))
     verdict = judge(evidence, rollout, kind=Kind.SAME_MODEL, at=AT)
     assert {name: outcome for name, outcome in outcomes(verdict).items() if outcome != "pass"} == {}, verdict
     assert (verdict.passed, verdict.release, verdict.against) == (True, "0123456789ab", "aaaaaaaaaaaa")
@@ -102,14 +103,14 @@ def test_other_answers_are_refused_by_the_comparison_and_by_golden_prompts(blue:
 
 
 def test_a_slow_release_is_refused_by_latency_alone(blue: Place) -> None:
-    rollout = only("contract", "streaming", "answers", "latency", latency={"max_ttft_ratio": 1.5})
+    rollout = only("contract", "latency", latency={"requests": 8, "max_ttft_ratio": 1.5})
     with serving(WordEngine(delay_s=SLOW_S)) as green:
         verdict = decided(rollout, green, blue)
     assert failed(verdict) == ["latency"]
     assert "time to first token p50" in text(verdict, "latency")
     # The other way round it is faster, which is no fault.
     with serving(WordEngine(delay_s=SLOW_S, release_id="bbbbbbbbbbbb"), "blue") as slow, serving(WordEngine()) as green:
-        assert decided(only("latency"), green, slow).passed
+        assert decided(only("latency", latency={"requests": 8}), green, slow).passed
 
 
 def test_a_release_that_decodes_slowly_is_refused_by_throughput(blue: Place) -> None:
