@@ -113,10 +113,13 @@ def test_a_slow_release_is_refused_by_latency_alone(blue: Place) -> None:
         assert decided(only("latency", latency={"requests": 8}), green, slow).passed
 
 
-def test_a_release_that_decodes_slowly_is_refused_by_throughput(blue: Place) -> None:
-    rollout = only("throughput", throughput={"rounds": 4})
-    with serving(WordEngine(delay_s=2 * SLOW_S)) as green:
-        assert failed(decided(rollout, green, blue)) == ["throughput"]
+def test_a_release_with_less_throughput_is_refused_by_throughput() -> None:
+    rollout = only("throughput", throughput={"rounds": 4, "requests": 2, "concurrency": 2})
+    usual = WordEngine(release_id="bbbbbbbbbbbb", delay_s=0.15)
+    with serving(usual, "blue") as blue, serving(WordEngine(delay_s=1)) as green:
+        verdict = decided(rollout, green, blue)
+    assert failed(verdict) == ["throughput"]
+    assert "wanted: 0.75 times" in text(verdict, "throughput")
 
 
 def test_broken_streams_are_refused_by_streaming(blue: Place) -> None:
@@ -185,6 +188,16 @@ def test_a_service_that_refuses_everything_is_not_asked_for_long(blue: Place) ->
         evidence = gather(settings(), green, blue)
     assert evidence.latency is None
     assert not judge(evidence, settings(), kind=Kind.SAME_MODEL, at=AT).passed
+
+
+def test_a_release_beside_it_that_only_fails_is_not_asked_for_long() -> None:
+    broken = WordEngine(release_id="bbbbbbbbbbbb", fails_each=1)
+    with serving(broken, "blue") as blue, serving(WordEngine()) as green:
+        verdict = decided(only("answers", "latency", "throughput"), green, blue)
+    skipped = [finding.check for finding in verdict.findings if "no luck" in finding.text]
+    assert skipped == ["answers", "latency", "throughput"]
+    assert verdict.passed
+    assert len(broken.prompts) <= 25
 
 
 @pytest.mark.parametrize("after", [0, 3, 40])

@@ -184,7 +184,8 @@ def test_each_fault_fails_the_check_that_is_for_it(change: dict[str, Any], check
     assert not found.passed
     assert says in of(found, check).text
     assert says in found.reason
-    off = decided(measured(**change), **{check: {"enabled": False}})
+    checks: Any = {check: {"enabled": False}}
+    off = decided(measured(**change), **checks)
     assert (off.passed, of(off, check).text) == (True, "Skipped: switched off")
 
 

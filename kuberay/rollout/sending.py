@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -19,6 +20,8 @@ from kuberay.rollout.evidence import Reply, Sides
 _MAX_REPLY = 1 << 20
 _PLAIN_S = 20.0
 """Longest time for a request that generates nothing, s."""
+_PATIENCE = 5
+"""Failures on end after which a comparison is given up."""
 _POLL_S = 0.5
 """How often ``stop`` is asked while a trace has nothing to send, s."""
 
@@ -95,11 +98,11 @@ class Sender:
         concurrency: int = 1,
         api: Api = "completions",
     ) -> Sides:
-        """Each request to both, which one first by chance."""
+        """Each request to both, which one first by chance. Ends where one of them only fails."""
         jobs: list[tuple[Place, Request]] = []
         for request in requests:
             jobs += [(place, request) for place in chance.sample([green, blue], 2)]
-        records = await self._work(jobs, concurrency, True, api)
+        records = await self._work(jobs, concurrency, True, api, patience=_PATIENCE)
         side = {
             place.label: tuple(record for record in records if record.target == place.label) for place in (green, blue)
         }
@@ -124,15 +127,20 @@ class Sender:
         stream: bool,
         api: Api,
         until: float = float("inf"),
+        patience: float = float("inf"),
     ) -> list[Record]:
+        """``patience``: so many failures of one release on end, and no more is sent."""
         waiting, done = iter(jobs), list[Record]()
+        failed = Counter[str]()
 
         async def worker() -> None:
-            while not self.stopped and time.monotonic() < until:
+            while not self.stopped and time.monotonic() < until and max(failed.values(), default=0) < patience:
                 job = next(waiting, None)
                 if job is None:
                     return
-                done.append(await self.send(*job, stream=stream, api=api))
+                record = await self.send(*job, stream=stream, api=api)
+                done.append(record)
+                failed[record.target] = 0 if record.ok else failed[record.target] + 1
 
         await asyncio.gather(*(worker() for _ in range(concurrency)))
         return sorted(done, key=lambda record: record.index)
