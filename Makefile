@@ -18,7 +18,7 @@ MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install dev serve chat test unit live e2e kube-up kube-down kube-needs kube-image image lint format lock clean
+.PHONY: help install dev serve chat locust test unit live e2e kube-up kube-down kube-needs kube-image image lint format lock clean
 
 help: ## Show this list
 	@echo "make TARGET [STACK=cpu|gpu] [ARGS=\"...\"]"
@@ -26,13 +26,16 @@ help: ## Show this list
 
 install: $(DONE)/project ## Install the serve stack into .venv (STACK=gpu for NVIDIA GPUs)
 
-dev: install $(DONE)/cluster $(DONE)/dev ## Install what `switchyard cluster` and the tests and checks need as well
+dev: install $(DONE)/cluster $(DONE)/bench $(DONE)/dev ## Install everything else too: for `switchyard cluster`, `bench`, tests and checks
 
 serve: install ## Serve the models, until Ctrl-C (ARGS go to `switchyard serve`)
 	@exec $(BIN)/switchyard serve $(ARGS)
 
 chat: install ## Chat with a served model (ARGS go to `switchyard chat`)
 	@exec $(BIN)/switchyard chat $(ARGS)
+
+locust: install $(DONE)/locust ## Load a service with Locust, see docs/bench.md (ARGS go to `locust`)
+	@exec $(BIN)/locust -f examples/locustfile.py $(ARGS)
 
 test: unit live ## Run the whole test suite, unit tests first
 
@@ -111,6 +114,16 @@ $(DONE)/project: $(DONE)/$(STACK) pyproject.toml requirements/base.in
 $(DONE)/cluster: $(DONE)/project requirements/cluster.txt
 	@echo "==> Installing Google's and Kubernetes' client libraries"
 	@$(PIP) install --python $(VENV) --no-deps --require-hashes --only-binary :all: -r requirements/cluster.txt
+	@touch $@
+
+$(DONE)/bench: $(DONE)/project requirements/bench.txt
+	@echo "==> Installing what draws the bench's reports"
+	@$(PIP) install --python $(VENV) --no-deps --require-hashes --only-binary :all: -r requirements/bench.txt
+	@touch $@
+
+$(DONE)/locust: $(DONE)/project requirements/locust.txt
+	@echo "==> Installing Locust"
+	@$(PIP) install --python $(VENV) --no-deps --require-hashes --only-binary :all: -r requirements/locust.txt
 	@touch $@
 
 $(DONE)/dev: $(DONE)/project requirements/dev.txt

@@ -124,8 +124,9 @@ def schema() -> None:
 
     from cluster.config import ClusterConfig
     from kuberay.config import KubernetesConfig
+    from kuberay.rollout_config import Rollout
 
-    sections = {"kubernetes": KubernetesConfig, "cluster": ClusterConfig}
+    sections = {"kubernetes": KubernetesConfig, "rollout": Rollout, "cluster": ClusterConfig}
     print(json.dumps(service_file.json_schema(ServiceConfig, sections), indent=2))
 
 

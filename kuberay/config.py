@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 import service_file
 from kuberay.accelerators import GPU_RESOURCE
 from kuberay.errors import ConfigError
+from kuberay.rollout_config import Rollout
 from kuberay.values import Amount, Cpus, DnsLabel, Env, GroupName, Image, ObjectName, Size
 from serve_app.config import ServiceConfig, parse_config
 from serve_app.errors import ConfigError as ServiceConfigError
@@ -155,6 +156,7 @@ class Service(NamedTuple):
 
     config: ServiceConfig
     kubernetes: KubernetesConfig
+    rollout: Rollout = Rollout()
 
     @property
     def name(self) -> str:
@@ -184,7 +186,8 @@ def parse(text: str, *, source: str, environ: Mapping[str, str]) -> Service:
     try:
         config = parse_config(text, source=source, environ=environ)
         file = service_file.override(service_file.parse(text, source), service_file.overrides_in(environ))
-        return check(Service(config, file.section("kubernetes", KubernetesConfig)))
+        kubernetes, rollout = file.section("kubernetes", KubernetesConfig), file.section("rollout", Rollout)
+        return check(Service(config, kubernetes, rollout))
     except (service_file.ServiceFileError, ServiceConfigError) as error:
         raise ConfigError(str(error)) from None
 
@@ -195,7 +198,7 @@ def check(service: Service) -> Service:
     Raises:
         ConfigError: the sections contradict each other.
     """
-    config, kubernetes = service
+    config, kubernetes, _ = service
     if kubernetes.image is None:
         raise ConfigError(
             "kubernetes.image is missing: the image the pods run. Build it with `make image`, push it to a registry "

@@ -77,7 +77,7 @@ def token_secret(service: Service) -> str:
 
 def ray_service(service: Service, release: Release) -> RayService:
     """The RayService itself."""
-    config, kubernetes = service
+    config, kubernetes, _ = service
     upgrade = kubernetes.upgrade
     options = None
     if upgrade.strategy == "NewClusterWithIncrementalUpgrade" and upgrade.gateway_class:

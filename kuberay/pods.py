@@ -101,7 +101,7 @@ def longest_request_s(service: Service) -> int:
 
 
 def _worker_group(service: Service, release: Release, group: WorkerGroup, place: int) -> WorkerGroupSpec:
-    config, kubernetes = service
+    config, kubernetes, _ = service
     engine = config.engine
     gpus, hosts = gpus_per_pod(service), pods_per_replica(service)
     kind = _accelerator(service, group)

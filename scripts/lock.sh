@@ -25,5 +25,8 @@ lock gpu requirements/base.in requirements/models.in requirements/gpu.in \
     --excludes requirements/gpu-excludes.txt
 # Not constrained by gpu.txt: kubernetes wants python-dateutil 3 or newer, botocore (of vllm[runai]) an older one.
 lock cluster requirements/cluster.in --constraints requirements/cpu.txt
+lock bench requirements/bench.in --constraints requirements/cpu.txt --constraints requirements/gpu.txt
+# Next to whatever else is installed: only Locust and what it brings.
+lock locust requirements/locust.in --constraints requirements/cpu.txt --constraints requirements/gpu.txt
 lock dev requirements/dev.in --constraints requirements/cpu.txt --constraints requirements/gpu.txt \
     --constraints requirements/cluster.txt

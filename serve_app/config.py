@@ -19,8 +19,8 @@ import service_file
 from serve_app.errors import ConfigError
 from service_file import Override, Section
 
-SECTIONS_OF_OTHERS = ("kubernetes", "cluster")
-"""Sections of a service file that the packages of these names' commands own; a replica has no use for them."""
+SECTIONS_OF_OTHERS = ("kubernetes", "rollout", "cluster")
+"""Sections of a service file that other packages own; a replica has no use for them."""
 
 ENVIRONMENT_ALIASES: dict[str, str] = {
     "MODEL_ID": "model.id",

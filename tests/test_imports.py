@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 MODULES = [ROOT / "switchyard.py", ROOT / "service_file.py"]
-PACKAGES = ("serve_app", "models", "kuberay")
+PACKAGES = ("serve_app", "models", "kuberay", "bench")
 FILES = sorted([*MODULES, *(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))])
 MAX_LINES = 320
 HEAVY = ("ray", "vllm", "torch", "transformers", "huggingface_hub", "numpy")
