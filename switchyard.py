@@ -10,7 +10,7 @@ import typer
 import cluster.cli
 import kuberay.cli
 import service_file
-from kuberay import cli_look
+from kuberay import cli_look, cli_rollout
 from serve_app import __version__, cli
 from serve_app.config import ServiceConfig
 
@@ -102,6 +102,11 @@ for command in (
     kuberay.cli.render,
     kuberay.cli.diff,
     kuberay.cli.deploy,
+    cli_rollout.rollout,
+    cli_rollout.promote,
+    cli_rollout.abort,
+    cli_rollout.rollback,
+    cli_rollout.history,
     cli_look.status,
     cli_look.doctor,
     cli_look.logs,

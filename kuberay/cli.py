@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,6 +26,7 @@ from kuberay.cli_common import (
     checked,
     fail,
     one_of,
+    prices_of,
     target,
 )
 from kuberay.errors import KubeRayError, Refused
@@ -65,7 +67,7 @@ def diff(ctx: typer.Context, file: FileOption, context: ContextOption = None, ou
 
     one_of(output, "text", "json")
     try:
-        outlook = _diff(file, context, output, _prices(ctx, file))
+        outlook = _diff(file, context, output, prices_of(ctx, file))
     except KubeRayError as error:
         fail(error)
     if outlook.refusals:
@@ -91,7 +93,7 @@ def deploy(
     one_of(output, "text", "json")
     begun = time.monotonic()
     try:
-        summary = _deploy(file, context, timeout, _prices(ctx, file), wait=wait, force=force, quiet=output == "json")
+        summary = _deploy(file, context, timeout, prices_of(ctx, file), wait=wait, force=force, quiet=output == "json")
     except KubeRayError as error:
         fail(error)
     except KeyboardInterrupt:
@@ -172,13 +174,6 @@ def delete(
     print(f"{there.name} is gone.")
 
 
-def _prices(ctx: typer.Context, file: str) -> Prices:
-    """From whoever joined the commands, who may know what the cluster's machines cost."""
-    from kuberay.capacity import UNPRICED
-
-    return ctx.obj(file) if ctx.obj else UNPRICED
-
-
 def _diff(file: str, context: str | None, output: str, prices: Prices) -> Outlook:
     from kuberay import plan_screen
     from kuberay.api import Api
@@ -198,19 +193,32 @@ def _deploy(
     from kuberay import deploy as steps
     from kuberay import plan_screen
     from kuberay.api import Api
+    from kuberay.diff import Effect
     from kuberay.release import release_of
+    from kuberay.rollout import begin
+    from kuberay.rollout.drive import drive
+    from kuberay.rollout.record import Kind
+    from kuberay.rollout.store import Store
 
     service = checked(file)
     release = release_of(service).id
     say = _nothing if quiet else _say
     api = Api.connect(context)
     outlook = steps.look(api, service, prices)
+    store = Store(api, service.kubernetes.namespace, service.name)
+    begin.make_way(store, outlook.snapshot, release)
     if not quiet:
         print("\n".join(plan_screen.lines(outlook)), flush=True)
     if outlook.refusals and not force:
         reasons = outlook.refusals if quiet else ["for the reasons above"]
         raise Refused(f"Nothing was changed: {' '.join(reasons)} --force applies it all the same.")
+    record = None
+    if outlook.plan.effect is not Effect.NOTHING or begin.running(store.all()):
+        record = begin.forward(store, service, outlook, Kind.DEPLOY, auto=False)
     steps.apply(api, service, outlook, say, force=force)
+    if record is not None:
+        record = record.stamped("applied", datetime.now(UTC))
+        store.write(record)
     summary = {"service": service.name, "release": release, "effect": outlook.plan.effect.value, "serving": False}
     if not wait:
         return summary
@@ -221,6 +229,8 @@ def _deploy(
             if shown.get(stage.name) != text:
                 shown[stage.name] = text
                 say(f"{seconds:5.0f} s  {text}")
+    if record is not None:
+        drive(api, service.kubernetes.namespace, record, _unsaid)
     say(f"Release {release} serves. switchyard chat -f {file} talks to it; switchyard status -f {file} shows it.")
     return {**summary, "serving": True}
 
@@ -230,4 +240,8 @@ def _say(text: str) -> None:
 
 
 def _nothing(text: str) -> None:
+    pass
+
+
+def _unsaid(phase: str, text: str) -> None:
     pass

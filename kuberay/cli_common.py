@@ -15,6 +15,7 @@ from kuberay.errors import ConfigError
 
 if TYPE_CHECKING:
     from kuberay.api import Api
+    from kuberay.capacity import Prices
     from kuberay.config import Service
 
 FileOption = Annotated[
@@ -77,6 +78,13 @@ def checked(file: str) -> Service:
     if found := violations(ray_service(service, release_of(service)).to_object()):
         raise ConfigError("KubeRay would refuse this RayService:\n" + "\n".join(f"  {one}" for one in found))
     return service
+
+
+def prices_of(ctx: typer.Context, file: str) -> Prices:
+    """From whoever joined the commands, who may know what the cluster's machines cost."""
+    from kuberay.capacity import UNPRICED
+
+    return ctx.obj(file) if ctx.obj else UNPRICED
 
 
 def one_of(value: str, *allowed: str) -> str:

@@ -15,7 +15,7 @@ from kuberay.api import Api
 from kuberay.capacity import UNPRICED, Prices, switch
 from kuberay.config import Service
 from kuberay.decisions import decide, decision
-from kuberay.diff import Effect, plan
+from kuberay.diff import Effect, Patch, plan
 from kuberay.errors import Conflict, Forbidden, NotFound, Refused
 from kuberay.kinds import CONFIGMAP, KINDS, NAMESPACE, POD, RAYCLUSTER, RAYSERVICE, Kind, kind_of
 from kuberay.later import CRD_NAME, fitted, uses_later_fields
@@ -69,19 +69,29 @@ def apply(api: Api, service: Service, outlook: Outlook, report: Report, *, force
     Args:
         force: take over fields that another manager owns.
     """
-    if service.kubernetes.ray_token_auth:
-        _ensure_token(api, service)
+    prepare(api, service, outlook)
     # Whoever deploys has decided: the gate does not hold this release.
     approval = decision(Verb.APPROVE, "switchyard deploy")
     decide(api, service.kubernetes.namespace, service.name, release_of(service).id, approval)
     for item in outlook.wanted:
         report(f"applying {item['kind']}/{item['metadata']['name']}")
         api.apply(item, force=force)
-    if outlook.snapshot.put_away is not None:  # it was suspended, and is back
-        api.delete(CONFIGMAP, suspended_name(service.name), service.kubernetes.namespace)
     for patch in outlook.plan.patches:
         report(f"patching RayCluster/{patch.cluster}")
-        api.patch(RAYCLUSTER, patch.cluster, service.kubernetes.namespace, list(patch.operations), how="json")
+        carry(api, service, patch)
+
+
+def prepare(api: Api, service: Service, outlook: Outlook) -> None:
+    """What has to be there before the objects are applied, and is not one of them."""
+    if service.kubernetes.ray_token_auth:
+        _ensure_token(api, service)
+    if outlook.snapshot.put_away is not None:  # it was suspended, and comes back
+        api.delete(CONFIGMAP, suspended_name(service.name), service.kubernetes.namespace)
+
+
+def carry(api: Api, service: Service, patch: Patch) -> None:
+    """Change on a RayCluster what KubeRay does not carry over to it."""
+    api.patch(RAYCLUSTER, patch.cluster, service.kubernetes.namespace, list(patch.operations), how="json")
 
 
 def _with_all(api: Api, snapshot: Snapshot, wanted: list[Json]) -> Snapshot:

@@ -152,15 +152,10 @@ def from_json(text: str, wish: str | None = None) -> Record:
     """
     data = _known(Record, json.loads(text))
     try:
-        made = Record(
-            **{
-                **data,
-                "kind": Kind(data["kind"]),
-                "outcome": Outcome(data.get("outcome", "")),
-                "green": Place(**_known(Place, data["green"])),
-                "blue": Place(**_known(Place, data.get("blue") or {})),
-            }
-        )
+        data["kind"], data["outcome"] = Kind(data["kind"]), Outcome(data.get("outcome", ""))
+        data["green"] = Place(**_known(Place, data["green"]))
+        data["blue"] = Place(**_known(Place, data.get("blue") or {}))
+        made = Record(**data)
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a record of a revision: {error}") from None
     return replace(made, wish=wish_from_json(wish))
@@ -170,7 +165,8 @@ def wish_from_json(text: str | None) -> Wish:
     """A wish; none where there is none, or nobody can read it."""
     try:
         data = _known(Wish, json.loads(text or ""))
-        return Wish(**{**data, "verb": Verb(data["verb"])})
+        data["verb"] = Verb(data["verb"])
+        return Wish(**data)
     except (ValueError, KeyError, TypeError):
         return Wish()
 
