@@ -17,7 +17,7 @@ class Reply:
         status: HTTP status, 0 where there was no answer.
         headers: names in lower case.
         body: the answer's text, a long one cut.
-        error: why there was no answer; '' where there was one.
+        error: why there was no answer, or no whole one; '' where there was.
     """
 
     call: str

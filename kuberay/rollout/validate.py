@@ -122,10 +122,12 @@ def _wrong_replies(evidence: Evidence, replies: Sequence[Reply], check: str) -> 
     """What is wrong with the replies to a check's fixed requests, and how many of these there are."""
     wanted = contract.Wanted(evidence.release, evidence.model)
     by_name = {reply.call: reply for reply in replies}
+    # After one that nobody answered, or a stop, no more were sent.
+    cut_short = bool(evidence.stopped) or any(not reply.status for reply in replies)
     calls = [
         call
         for call in contract.calls(evidence.model, embeds=evidence.embeds, keyed=evidence.keyed)
-        if call.check == check and not (evidence.stopped and call.name not in by_name)
+        if call.check == check and not (cut_short and call.name not in by_name)
     ]
     wrong: list[str] = []
     for call in calls:
