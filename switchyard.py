@@ -10,7 +10,7 @@ import typer
 import cluster.cli
 import kuberay.cli
 import service_file
-from kuberay import cli_look, cli_rollout
+from kuberay import cli_forward, cli_look, cli_rollout
 from serve_app import __version__, cli
 from serve_app.config import ServiceConfig
 
@@ -94,7 +94,7 @@ def generate(
 
 
 def _where(url: str, file: str | None) -> AbstractContextManager[str]:
-    return cli_look.reached(file) if file else nullcontext(url)
+    return cli_forward.reached(file) if file else nullcontext(url)
 
 
 app.add_typer(cli.config_app, name="config")
@@ -115,7 +115,7 @@ for command in (
     kuberay.cli.delete,
 ):
     app.command()(command)
-app.command("port-forward")(cli_look.port_forward)
+app.command("port-forward")(cli_forward.port_forward)
 app.add_typer(cluster.cli.app, name="cluster")
 
 

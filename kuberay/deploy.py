@@ -17,7 +17,18 @@ from kuberay.config import Service
 from kuberay.decisions import decide, decision
 from kuberay.diff import Effect, Patch, plan
 from kuberay.errors import Conflict, Forbidden, NotFound, Refused
-from kuberay.kinds import CONFIGMAP, KINDS, NAMESPACE, POD, RAYCLUSTER, RAYSERVICE, Kind, kind_of
+from kuberay.kinds import (
+    CONFIGMAP,
+    ENDPOINTSLICE,
+    KINDS,
+    NAMESPACE,
+    POD,
+    RAYCLUSTER,
+    RAYSERVICE,
+    SERVICE,
+    Kind,
+    kind_of,
+)
 from kuberay.later import CRD_NAME, fitted, uses_later_fields
 from kuberay.manifest import labels, objects, token_secret
 from kuberay.objects import gpus_of
@@ -182,11 +193,17 @@ def wait(api: Api, service: Service, release: str, within: float) -> Iterator[tu
         yield progress.seconds, stages(progress.snapshot, release)
 
 
-def targets(name: str) -> list[Target]:
-    """What to watch of a service."""
+def targets(name: str, *, traffic: bool = False) -> list[Target]:
+    """What to watch of a service; with ``traffic`` also where its requests go."""
+    serve = f"{name}-serve-svc"
+    endpoints = [
+        Target(SERVICE, name=serve, optional=True),
+        Target(ENDPOINTSLICE, selector=f"kubernetes.io/service-name={serve}", optional=True),
+    ]
     return [
         Target(RAYSERVICE, name=name),
         Target(RAYCLUSTER, selector=f"{SERVICE_LABEL}={name}"),
         Target(POD, selector=f"{INSTANCE_LABEL}={name}"),
         WARNINGS,
+        *(endpoints if traffic else ()),
     ]

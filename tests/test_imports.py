@@ -75,6 +75,7 @@ MAY_PRINT = {
     "switchyard.py",
     "cli.py",
     "cli_common.py",
+    "cli_forward.py",
     "cli_look.py",
     "cli_rollout.py",
     "chat.py:say",

@@ -1,9 +1,15 @@
-"""Services that cannot start, made for real: `doctor` names the cause, and `deploy` refuses what it can foresee."""
+"""Services that cannot start, made for real: `doctor` names the cause, and `deploy` refuses what it can foresee.
+
+With SWITCHYARD_E2E_BUNDLES naming a folder, each leaves a bundle of what doctor saw there; those in tests/data/bundles
+were made so, and tests/test_doctor.py replays them without a cluster.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,8 +30,19 @@ def service(kube: Kube) -> Iterator[Service]:
         Service(kube, api, namespace, {}).run("delete", "llm", "-n", namespace, "--yes", timeout_s=300)
 
 
-def causes(service: Service) -> list[dict[str, Any]]:
-    return json.loads(service.run("doctor", "-f", FILE, "-o", "json").stdout)["findings"]
+def causes(service: Service, *arguments: str) -> list[dict[str, Any]]:
+    done = service.run("doctor", "-f", FILE, "-o", "json", *arguments)
+    assert done.stdout.startswith("{"), done.stderr
+    return json.loads(done.stdout)["findings"]
+
+
+def keep(service: Service, wanted: str) -> None:
+    """A bundle of the situation, where they are asked for. It is looked at anew, so it must still be the same."""
+    if folder := os.environ.get("SWITCHYARD_E2E_BUNDLES"):
+        what = os.environ["PYTEST_CURRENT_TEST"].split("::")[-1].partition("[")[0].split(" ")[0]
+        path = Path(folder) / f"{wanted}--{what.removeprefix('test_').replace('_', '-')}.tgz"
+        found = causes(service, "--bundle", str(path))
+        assert found[0]["id"] == wanted, found
 
 
 def first_cause(service: Service, wanted: str, within_s: float = 120) -> dict[str, Any]:
@@ -44,6 +61,7 @@ def first_cause(service: Service, wanted: str, within_s: float = 120) -> dict[st
     except AssertionError as error:
         raise AssertionError(f"{error}; found {seen}") from None
     assert finding is not None
+    keep(service, wanted)
     return finding
 
 
@@ -125,6 +143,28 @@ def test_an_operator_that_does_not_run(service: Service) -> None:
 
 def test_nothing_was_deployed(service: Service) -> None:
     assert [one["id"] for one in causes(service)] == ["service-absent"]
+    keep(service, "service-absent")
+
+
+@pytest.mark.slow
+def test_a_service_that_was_suspended(service: Service) -> None:
+    assert service.run("deploy", "-f", FILE, "--no-wait").returncode == 0
+    assert service.run("suspend", "-f", FILE, timeout_s=120).returncode == 0
+    assert [one["id"] for one in causes(service)] == ["suspended"]
+    keep(service, "suspended")
+
+
+@pytest.mark.slow
+def test_a_volume_that_nobody_provides(service: Service) -> None:
+    service.environ["SWITCHYARD__KUBERNETES__MODEL_CACHE_CLAIM"] = "weights"
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "weights", "namespace": service.namespace},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    }
+    service.api.create(claim)
+    assert first_cause(service, "claim-pending")["next_steps"]
 
 
 ENGINE = {
@@ -133,6 +173,7 @@ ENGINE = {
         "SWITCHYARD__ENGINE__KV_CACHE_GIB": "0.001",
     },
     "engine-option-unknown": {"SWITCHYARD__ENGINE__OPTIONS": "{no_such_option: 1}"},
+    "hub-unreachable": {"SWITCHYARD__MODEL__ID": "nobody/nothing"},
 }
 
 
