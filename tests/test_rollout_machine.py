@@ -250,7 +250,9 @@ def test_an_abort_at_any_step_leads_back_to_what_served_or_says_why_not(
     if gone != "c1":
         assert record.outcome in (Outcome.ABORTED, Outcome.ROLLED_BACK)
         assert (world.active, world.pending, world.spec) == ("c1", "", "old")
-        assert world.made <= 2 + (gone == "c2"), "no third cluster, but for one that KubeRay made in place of a lost one"
+        assert world.made <= 2 + (gone == "c2"), (
+            "no third cluster, but for one that KubeRay made in place of a lost one"
+        )
         for _ in range(20):
             world.tick()
         assert (world.active, world.pending) == ("c1", "")
