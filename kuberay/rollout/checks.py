@@ -51,6 +51,7 @@ def gather(
     *,
     stop: Callable[[], bool] = lambda: False,
     report: Callable[[str], None] = lambda text: None,
+    chance: random.Random | None = None,
 ) -> Evidence:
     """Send what the settings ask for to ``green``, and to ``blue`` beside it.
 
@@ -61,12 +62,13 @@ def gather(
         blue: the release that serves; None on a first install.
         stop: asked between requests; once it is true, what has been measured is returned.
         report: told each check's beginning, in a few words.
+        chance: decides the order of requests, and what makes prompts new.
     """
 
     async def run() -> Evidence:
         async with open_session() as session:
             sender = Sender(session, settings.checks.timeout_s, stop)
-            return await _Validation(settings, green, blue, sender, report).run()
+            return await _Validation(settings, green, blue, sender, report, chance or random.Random()).run()
 
     return asyncio.run(run())
 
@@ -75,12 +77,18 @@ class _Validation:
     """One run of the checks, each filling in its part of the evidence."""
 
     def __init__(
-        self, settings: Rollout, green: Place, blue: Place | None, sender: Sender, report: Callable[[str], None]
+        self,
+        settings: Rollout,
+        green: Place,
+        blue: Place | None,
+        sender: Sender,
+        report: Callable[[str], None],
+        chance: random.Random,
     ) -> None:
         self._settings, self._checks = settings, settings.checks
         self._green, self._blue = green, blue
         self._sender, self._report = sender, report
-        self._chance = random.Random()
+        self._chance = chance
         self._found: dict[str, Any] = {}
         self._hopeless = False
 

@@ -17,6 +17,8 @@ from kuberay.rollout.evidence import Reply
 from serve_app.schema import GenerateResponse
 
 _FEW = 8
+_ENOUGH = 16
+"""The fewest that OpenAI's own ``/v1/responses`` takes."""
 _SHOWN = 200
 
 
@@ -70,6 +72,7 @@ def calls(model: str, *, embeds: bool = False, keyed: bool = False) -> tuple[Cal
     prompt = {"prompt": "Say hello.", **short}
     openai = {"model": model, **prompt}
     chat = {"model": model, "messages": [{"role": "user", "content": "Say hello."}], **short}
+    responses = {"model": model, "input": "Say hello.", "max_output_tokens": _ENOUGH, "temperature": 0}
     streamed = {"stream": True}
     return (
         *found,
@@ -81,6 +84,7 @@ def calls(model: str, *, embeds: bool = False, keyed: bool = False) -> tuple[Cal
         Call("unknown model", "POST", "/v1/completions", _refused(404), body={**openai, "model": "no-such-model"}),
         Call("refused field", "POST", "/v1/completions", _refused(400), body={**openai, "prompt_logprobs": 1}),
         Call("chat", "POST", "/v1/chat/completions", _unless_no_template(_choices("message")), body=chat),
+        Call("responses", "POST", "/v1/responses", _unless_no_template(_responses), body=responses),
         Call("stream of generate", "POST", "/generate", _stream, "streaming", {**prompt, **streamed}),
         Call("stream of completions", "POST", "/v1/completions", _stream, "streaming", {**openai, **streamed}),
         Call(
@@ -173,6 +177,15 @@ def _choices(part: str) -> Callable[[Reply, Wanted], str]:
         return _named(body.get("model"), wanted.release, wanted)
 
     return fault
+
+
+def _responses(reply: Reply, wanted: Wanted) -> str:
+    if wrong := _plain(200)(reply, wanted):
+        return wrong
+    body = _object(reply.body)
+    if body.get("object") != "response" or not _list(body.get("output")):
+        return f"the answer has another form than OpenAI's: {_short(reply.body)}"
+    return _named(body.get("model"), wanted.release, wanted)
 
 
 def _unless_no_template(fault: Callable[[Reply, Wanted], str]) -> Callable[[Reply, Wanted], str]:

@@ -1,0 +1,77 @@
+"""A real service is validated against itself, and its metrics are read as a rollout's watch reads them."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+
+import httpx2
+import psutil
+import pytest
+
+from kuberay.rollout import sampling
+from kuberay.rollout.checks import Place, gather, warm
+from kuberay.rollout.validate import judge
+from kuberay.rollout.verdict import Kind, lines
+from tests.live.conftest import Service, wait_until
+from tests.services import deployed
+
+pytestmark = pytest.mark.live
+
+
+def place(service: Service, label: str) -> Place:
+    about = service.client.get(f"{service.url}/release").json()
+    return Place(service.url, label, about["release"], about["model"], ready=1)
+
+
+def test_a_service_beside_itself_passes_every_check_within_half_a_minute(tiny: Service) -> None:
+    settings = deployed("e2e.yaml").rollout
+    green, blue = place(tiny, "green"), place(tiny, "blue")
+    warmed = warm(settings, green)
+    assert (warmed.sent, warmed.failed) == (8, 0)
+    evidence = gather(settings, green, blue)
+    verdict = judge(evidence, settings, kind=Kind.SAME_MODEL, at="")
+    assert verdict.passed, "\n".join(lines(verdict))
+    passed = [finding.check for finding in verdict.findings if finding.outcome.value == "pass"]
+    assert passed == ["contract", "streaming", "answers", "latency", "soak", "capacity"]
+    (answers,) = (finding.figures for finding in verdict.findings if finding.check == "answers")
+    assert answers["logprob_drift_nats"] == pytest.approx(0, abs=1e-3)
+    assert evidence.seconds < 30
+
+
+def metrics_of(service: Service, name: str) -> str:
+    """The text with a metric of that name, from whichever port below the service has it; '' where none has."""
+    processes = [service.listener(), *psutil.Process(service.process.pid).children(recursive=True)]
+    ports = {
+        connection.laddr.port
+        for process in processes
+        if process.name() == "haproxy" or "Dashboard" in process.name()
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    for port in ports - {httpx2.URL(service.url).port}:  # asked there, it would count itself
+        with contextlib.suppress(httpx2.HTTPError, ValueError):
+            text = httpx2.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
+            if name in text:
+                return text
+    return ""
+
+
+def test_the_watch_finds_what_it_counts_in_the_metrics(tiny: Service) -> None:
+    def read() -> sampling.Sample:
+        haproxy = metrics_of(tiny, "haproxy_backend_http_responses_total")
+        ray = metrics_of(tiny, "ray_vllm_time_to_first_token_seconds_bucket")
+        return sampling.read("pod", 0, haproxy, ray)
+
+    before = read()
+    for _ in range(3):
+        assert tiny.client.post(f"{tiny.url}/generate", json={"prompt": "Hi", "max_tokens": 2}).is_success
+    after = read()
+    assert after.since == before.since > 0
+    assert after.requests - before.requests == 3
+    assert after.errors == before.errors
+    # Ray's exporter is told every ten seconds or so.
+    wanted = before.ttft_buckets.get(math.inf, 0) + 3
+    wait_until(lambda: read().ttft_buckets.get(math.inf, 0) >= wanted, 60, "Ray's exporter to have the requests")
+    last = read()
+    assert last.e2e_buckets[math.inf] == last.ttft_buckets[math.inf]
