@@ -168,7 +168,9 @@ def _watch(there: Target, output: str) -> None:
     days = 30 * 86_400.0
     with contextlib.ExitStack() as stack:
         live = stack.enter_context(Live(console=_console(), auto_refresh=False)) if output == "text" else None
-        for progress in wait_for(there.api, there.namespace, there.name, targets(there.name, traffic=True), judge, within=days):
+        for progress in wait_for(
+            there.api, there.namespace, there.name, targets(there.name, traffic=True), judge, within=days
+        ):
             one = state_of(progress.snapshot, datetime.now(UTC))
             if live is None:
                 print(json.dumps(as_json(one)), flush=True)

@@ -71,9 +71,7 @@ def _clusters(clusters: Sequence[ClusterStatus]) -> Table:
         replicas = "\n".join(f"{count} {state.lower()}" for state, count in one.replicas.items()) or "-"
         apps = "\n".join(f"{name} {state}" for name, state in one.apps.items()) or "-"
         lived = "-" if one.age_s is None else age(one.age_s)
-        table.add_row(
-            *(escape(cell) for cell in (one.name, role, one.release or "-", pods, replicas, apps, lived))
-        )
+        table.add_row(*(escape(cell) for cell in (one.name, role, one.release or "-", pods, replicas, apps, lived)))
     return table
 
 
