@@ -215,7 +215,7 @@ def _deploy(
     from kuberay import deploy as steps
     from kuberay import plan_screen
     from kuberay.api import Api
-    from kuberay.release import release_of
+    from kuberay.manifest import release_of
 
     service = checked(file)
     release = release_of(service).id
