@@ -39,9 +39,7 @@ def causes(service: Service, *arguments: str) -> list[dict[str, Any]]:
 def keep(service: Service, wanted: str) -> None:
     """A bundle of the situation, where they are asked for. It is looked at anew, so it must still be the same."""
     if folder := os.environ.get("SWITCHYARD_E2E_BUNDLES"):
-        what = os.environ["PYTEST_CURRENT_TEST"].split("::")[-1].partition("[")[0].split(" ")[0]
-        path = Path(folder) / f"{wanted}--{what.removeprefix('test_').replace('_', '-')}.tgz"
-        found = causes(service, "--bundle", str(path))
+        found = causes(service, "--bundle", str(Path(folder) / f"{wanted}--captured.tgz"))
         assert found[0]["id"] == wanted, found
 
 
