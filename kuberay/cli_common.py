@@ -72,8 +72,7 @@ def checked(file: str) -> Service:
         ConfigError: it would not, or the file is wrong.
     """
     from kuberay.config import load
-    from kuberay.manifest import ray_service
-    from kuberay.release import release_of
+    from kuberay.manifest import ray_service, release_of
     from kuberay.rules import violations
 
     service = load(file, os.environ)

@@ -108,7 +108,7 @@ def _report_failures(forward: Forward) -> NoReturn:
     while True:
         error = forward.error
         if isinstance(error, NotFound):
-            raise NotFound(f"{error} Run it again: it takes a pod that serves now.")
+            raise NotFound("The pod behind this port is gone. Run it again: it takes one that serves now.") from error
         if error is not None and str(error) != said:
             said = str(error)
             print(f"switchyard: {said}", file=sys.stderr, flush=True)

@@ -30,14 +30,13 @@ from kuberay.kinds import (
     kind_of,
 )
 from kuberay.later import CRD_NAME, fitted, uses_later_fields
-from kuberay.manifest import labels, objects, token_secret
+from kuberay.manifest import labels, objects, release_of, token_secret
 from kuberay.objects import gpus_of
 from kuberay.observe import observe
 from kuberay.outlook import Outlook
 from kuberay.preflight import Seen, preflight, references
 from kuberay.proxy import TOKEN_KEY
 from kuberay.rayservice import Json
-from kuberay.release import release_of
 from kuberay.snapshot import INSTANCE_LABEL, SERVICE_LABEL, Object, Snapshot, dig, suspended_name
 from kuberay.stages import Stage, State, is_serving, stages
 from kuberay.wait import WARNINGS, Target, Verdict, wait_for

@@ -56,6 +56,11 @@ def starting(facts: Facts, cluster: Cluster) -> Iterator[Hit]:
             yield from _mounts(facts, cluster, pod)
 
 
+def pull_cause(words: str) -> str:
+    """Why an image was not pulled, by what the kubelet and the registry say."""
+    return next((cause for cause, regex in _PULLS if regex.search(words)), "image-pull-failing")
+
+
 def _image(facts: Facts, cluster: Cluster, pod: Pod, container: Container) -> Hit:
     # A pod that backs off no longer says why; another with the same image may.
     alike = [pod, *(one for one in cluster.pods if any(each.image == container.image for each in one.containers))]
@@ -66,7 +71,7 @@ def _image(facts: Facts, cluster: Cluster, pod: Pod, container: Container) -> Hi
         if container.image in one.note
     ][:1]
     words = "\n".join([container.reason, container.message, *(one.note for one in told)])
-    cause = next((cause for cause, regex in _PULLS if regex.search(words)), "image-pull-failing")
+    cause = pull_cause(words)
     evidence = [_state(pod, container), *(Evidence(one.source, shown(one.note)) for one in told)]
     values = {"image": container.image, "repository": container.image.split("@")[0].rsplit(":", 1)[0],
               "arch": _architecture(facts, pod)}  # fmt: skip

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 
 from kuberay.config import Service
 from kuberay.errors import Refused
+from kuberay.manifest import release_of
 from kuberay.outlook import Outlook
-from kuberay.release import release_of
 from kuberay.rollout.record import Kind, Outcome, Place, Record
 from kuberay.rollout.seen import Seen, seen
 from kuberay.rollout.store import Store

@@ -39,9 +39,7 @@ def causes(service: Service, *arguments: str) -> list[dict[str, Any]]:
 def keep(service: Service, wanted: str) -> None:
     """A bundle of the situation, where they are asked for. It is looked at anew, so it must still be the same."""
     if folder := os.environ.get("SWITCHYARD_E2E_BUNDLES"):
-        what = os.environ["PYTEST_CURRENT_TEST"].split("::")[-1].partition("[")[0].split(" ")[0]
-        path = Path(folder) / f"{wanted}--{what.removeprefix('test_').replace('_', '-')}.tgz"
-        found = causes(service, "--bundle", str(path))
+        found = causes(service, "--bundle", str(Path(folder) / f"{wanted}--captured.tgz"))
         assert found[0]["id"] == wanted, found
 
 
@@ -182,6 +180,31 @@ ENGINE = {
 def test_an_engine_that_does_not_start(service: Service, cause: str) -> None:
     service.environ |= ENGINE[cause]
     assert first_cause(service, cause, within_s=400)["next_steps"]
+
+
+PROBED = {
+    "Hugging Face cannot be reached": {"SWITCHYARD__MODEL__ID": "nobody/nothing"},
+    "built for CPUs": {"SWITCHYARD__MODEL__ID": "gs://nobody/nothing"},
+    "cannot be pulled (image-registry-unreachable)": {"SWITCHYARD__KUBERNETES__IMAGE": "registry.invalid/nothing:1"},
+}
+
+
+@pytest.mark.parametrize("said", PROBED)
+def test_a_probe_finds_out_before_anything_is_written(service: Service, said: str) -> None:
+    service.environ |= PROBED[said]
+    done = service.run("deploy", "-f", FILE, "--no-wait", "--probe", timeout_s=120)
+    assert done.returncode == 1, done.stderr
+    assert said in done.stdout
+    accounts = [one["metadata"]["name"] for one in service.api.list(kinds.SERVICEACCOUNT, service.namespace)]
+    left = service.api.list(kinds.POD, service.namespace) + service.api.list(kinds.RAYSERVICE, service.namespace)
+    assert (left, accounts) == ([], ["default"]), "the probe cleans up"
+
+
+def test_a_probe_that_finds_nothing_is_followed_by_the_deployment(service: Service) -> None:
+    done = service.run("deploy", "-f", FILE, "--no-wait", "--probe", timeout_s=120)
+    assert done.returncode == 0, done.stderr
+    assert "the image starts, and tiny comes with the image" in done.stdout
+    assert len(service.api.list(kinds.RAYSERVICE, service.namespace)) == 1
 
 
 def test_a_namespace_that_does_not_exist(service: Service) -> None:
