@@ -23,7 +23,7 @@ from bench.bootstrap import (
     percentile,
     verdict,
 )
-from bench.records import Record
+from bench.records import GIVEN_UP, Record
 
 __all__ = [
     "MEDIAN",
@@ -135,21 +135,22 @@ def metric(records: Sequence[Record], name: str) -> list[float]:
 
 
 def summary(records: Sequence[Record], slo: Slo | None = None) -> Summary:
-    """The numbers of a run, or of a part of it."""
+    """The numbers of a run, or of a part of it. Requests that the client gave up are not in them."""
+    records = [record for record in records if record.error != GIVEN_UP]
     good = [record for record in records if record.ok]
     kept = [record for record in good if (slo or Slo()).kept(record)]
     span = max((r.ended for r in records), default=0.0) - min((r.sent for r in records), default=0.0)
-    per_s = (lambda count: count / span) if span > 0 else (lambda count: 0.0)
+    times = 1 / span if span > 0 else 0.0
     output = sum(record.completion_tokens for record in good)
     prompts = sum(record.prompt_tokens for record in good)
     return Summary(
         requests=len(records),
         failed=len(records) - len(good),
         duration=span,
-        requests_per_s=per_s(len(good)),
-        output_tokens_per_s=per_s(output),
-        total_tokens_per_s=per_s(output + prompts),
-        goodput_per_s=per_s(len(kept)),
+        requests_per_s=len(good) * times,
+        output_tokens_per_s=output * times,
+        total_tokens_per_s=(output + prompts) * times,
+        goodput_per_s=len(kept) * times,
         good_share=len(kept) / len(records) if records else math.nan,
         prompt_tokens=prompts / len(good) if good else math.nan,
         completion_tokens=output / len(good) if good else math.nan,
