@@ -118,7 +118,7 @@ def compare(
     seed: SeedOption = 0,
     rounds: Annotated[int, typer.Option(min=3, help="How often both are measured, in alternating order.")] = 5,
     confidence: ConfidenceOption = 0.95,
-    limit: LimitOption = 1.0,
+    limit: LimitOption = 1.05,
     slo: SloOption = None,
     logprobs: LogprobsOption = False,
     stream: StreamOption = True,
@@ -160,7 +160,7 @@ def draw(
     results: Annotated[str, typer.Argument(help="Folder of a run, also of one that was killed.")],
     slo: SloOption = None,
     confidence: ConfidenceOption = 0.95,
-    limit: LimitOption = 1.0,
+    limit: LimitOption = 1.05,
     output: OutputOption = "table",
 ) -> None:
     """Work a run out again and draw its report: after a kill, or with another SLO.

@@ -176,5 +176,7 @@ async def _events(content: aiohttp.StreamReader, course: _Course) -> None:
 
 def _why(error: BaseException) -> str:
     """The error in words, where it has any."""
+    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.strerror:
+        return error.os_error.strerror
     text = " ".join(str(error).split()).rstrip(".")
     return f"{text} ({type(error).__name__})" if text else type(error).__name__

@@ -68,8 +68,10 @@ def findings(
     if compared and not compared.rounds:
         notes.append("A and B were not measured side by side: what else the machine did may be the difference.")
     if compared:
-        share = 1 - compared.confidence
-        notes.append(f"Each of the {len(compared.lines)} intervals is wrong by chance {share:.2g} of the time.")
+        share = 100 * (1 - compared.confidence)
+        notes.append(
+            f"Each of the {len(compared.lines)} intervals misses the truth by chance {share:.3g} % of the time."
+        )
     return Findings(stages, total, compared, notes + remarks(total, client or Client(), asked), reason)
 
 

@@ -27,9 +27,9 @@ _MOST_POINTS = 2500
 _STYLE: Any = {
     "font.size": 10, "font.family": "sans-serif", "text.parse_math": False, "svg.fonttype": "none",
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": GRID, "xtick.color": INK, "ytick.color": INK,
-    "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.6, "axes.spines.top": False, "axes.spines.right": False,
-    "legend.frameon": False, "legend.fontsize": 9, "axes.titlesize": 11, "axes.titlelocation": "left",
-    "lines.linewidth": 1.6,
+    "axes.grid": True, "axes.axisbelow": True, "grid.color": GRID, "grid.linewidth": 0.6,
+    "axes.spines.top": False, "axes.spines.right": False, "lines.linewidth": 1.6,
+    "legend.frameon": False, "legend.fontsize": 9, "legend.markerscale": 1.6,
 }  # fmt: skip
 
 T = TypeVar("T")
@@ -152,7 +152,7 @@ def _over_time(axes: Any, groups: Mapping[str, Sequence[Record]]) -> None:
     for (name, records), colour in zip(groups.items(), SERIES * len(groups), strict=False):
         good = _thinned([(r.sent, r.ttft * 1000) for r in records if r.ok and r.ttft is not None])
         if good:
-            axes.scatter(*zip(*good, strict=True), s=7, color=colour, alpha=0.7, linewidths=0, label=name)
+            axes.scatter(*zip(*good, strict=True), s=9, color=colour, alpha=0.7, linewidths=0, label=name)
     bad = _thinned([r.sent for records in groups.values() for r in records if not r.ok])
     if bad:
         low = min((r.ttft * 1000 for g in groups.values() for r in g if r.ok and r.ttft), default=1)
@@ -163,12 +163,14 @@ def _over_time(axes: Any, groups: Mapping[str, Sequence[Record]]) -> None:
 
 
 def _plain_ticks(axis: Any) -> None:
-    """Numbers as people write them on a logarithmic axis, however little of a decade it shows."""
-    from matplotlib.ticker import FuncFormatter, LogLocator
+    """Numbers as people write them on a logarithmic axis, however little of a decade it shows. After all is drawn."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = sorted(axis.get_view_interval())
+    decades = high / low if low > 0 else 1
+    axis.set_major_locator(MaxNLocator(5) if decades < 8 else LogLocator(subs=(1, 2, 5) if decades < 300 else (1,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(FuncFormatter(lambda *_: ""))
+    axis.set_minor_locator(NullLocator())
 
 
 def _legend(axes: Any, entries: int) -> None:

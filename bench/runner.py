@@ -116,17 +116,26 @@ async def _closed(stage: Stage, concurrency: int, ask: Ask, course: Course, task
 
 async def _open(stage: Stage, ask: Ask, course: Course, tasks: set[asyncio.Task[None]]) -> None:
     begun = course.elapsed
+    mistakes: list[BaseException] = []
+
+    def ended(task: asyncio.Task[None]) -> None:
+        tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            mistakes.append(error)
+
     for request in stage.requests:
         due = begun + request.at
         if (early := due - course.elapsed) > 0:
             await asyncio.sleep(early)
-        if course.gone:
+        if course.gone or mistakes:
             break
         task = asyncio.create_task(_one(request, due, ask, course))
         tasks.add(task)
-        task.add_done_callback(tasks.discard)
-    while tasks:
-        await asyncio.wait(set(tasks))
+        task.add_done_callback(ended)
+    while tasks and not mistakes:
+        await asyncio.wait(set(tasks), return_when=asyncio.FIRST_EXCEPTION)
+    if mistakes:
+        raise mistakes[0]
 
 
 async def _one(request: Request, due: float, ask: Ask, course: Course) -> None:
