@@ -14,6 +14,7 @@ from bench.statistics import Quantiles, Slo, Summary, percentile, summary
 
 BUSY = 0.7
 LATE_S = 0.02
+TOGETHER_S = 1e-4
 
 
 def by_stage(records: Sequence[Record], names: Sequence[str], slo: Slo | None = None) -> dict[str, Summary]:
@@ -63,6 +64,11 @@ def remarks(found: Summary, client: Client, asked_tokens: float) -> list[str]:
         told.append(
             f"The client's event loop was late by {late * 1000:.0f} ms at the 99th percentile: the machine is short "
             "of CPU, and times as small as that are its, not the service's."
+        )
+    if found.itl.count and found.itl.p50 < TOGETHER_S:
+        told.append(
+            "Most tokens came together with the one before: service, network or this client were held up and joined them. "
+            "ITL and TPOT say little here; TTFT and E2E hold."
         )
     if asked_tokens and found.completion_tokens < 0.95 * asked_tokens:
         told.append(

@@ -180,7 +180,7 @@ async def test_killed_it_leaves_what_a_report_can_be_made_of(tmp_path: Path) -> 
 
 async def test_two_services_side_by_side(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    async with BenchServer(answer=list("abcd")) as a, BenchServer(answer=list("abXX"), delay_s=0.15) as b:
+    async with BenchServer(answer=list("abcd"), delay_s=0.1) as a, BenchServer(answer=list("abXX"), delay_s=0.5) as b:
         done = await bench(
             "compare", a.url, b.url, *SMALL, "--requests", "16", "--out", folder, "--rounds", "3", "-o", "json",
             "--api", "completions", "--api-b", "chat",
