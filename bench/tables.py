@@ -67,7 +67,7 @@ def remarks(found: Summary, client: Client, asked_tokens: float) -> list[str]:
         )
     if found.itl.count and found.itl.p50 < TOGETHER_S:
         told.append(
-            "Most tokens came together with the one before: service, network or this client were held up and joined them. "
+            "Most tokens came together with the one before: service, network or this client were held up. "
             "ITL and TPOT say little here; TTFT and E2E hold."
         )
     if asked_tokens and found.completion_tokens < 0.95 * asked_tokens:

@@ -65,8 +65,8 @@ def test_an_open_loop_of_a_shared_prefix_draws_its_report(tiny: Service, tmp_pat
 
 def test_a_service_compared_with_itself_gives_the_same_answers(tiny: Service, tmp_path: Path) -> None:
     done = bench(
-        "compare", tiny.url, tiny.url, "--api", "completions", "--shape", "32/16", "--concurrency", "2", "--requests", "8",
-        "--rounds", "3", "--limit", "3", "--logprobs", "--out", tmp_path / "run", "--no-report", "-o", "json",
+        "compare", tiny.url, tiny.url, "--api", "completions", "--shape", "32/16", "--concurrency", "2",
+        "--requests", "8", "--rounds", "3", "--limit", "3", "--logprobs", "--out", tmp_path / "run", "--no-report", "-o", "json",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     comparison = json.loads(done.stdout)["comparison"]
