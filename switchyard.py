@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import bench.cli
 import cluster.cli
 import kuberay.cli
 import service_file
@@ -117,6 +118,7 @@ for command in (
     app.command()(command)
 app.command("port-forward")(cli_forward.port_forward)
 app.add_typer(cluster.cli.app, name="cluster")
+app.add_typer(bench.cli.app, name="bench")
 
 
 @cli.config_app.command()
