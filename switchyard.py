@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import bench.cli
 import cluster.cli
 import kuberay.cli
 import service_file
-from kuberay import cli_look
+from kuberay import cli_forward, cli_look, cli_rollout
 from serve_app import __version__, cli
 from serve_app.config import ServiceConfig
 
@@ -94,7 +95,7 @@ def generate(
 
 
 def _where(url: str, file: str | None) -> AbstractContextManager[str]:
-    return cli_look.reached(file) if file else nullcontext(url)
+    return cli_forward.reached(file) if file else nullcontext(url)
 
 
 app.add_typer(cli.config_app, name="config")
@@ -102,6 +103,11 @@ for command in (
     kuberay.cli.render,
     kuberay.cli.diff,
     kuberay.cli.deploy,
+    cli_rollout.rollout,
+    cli_rollout.promote,
+    cli_rollout.abort,
+    cli_rollout.rollback,
+    cli_rollout.history,
     cli_look.status,
     cli_look.doctor,
     cli_look.logs,
@@ -110,8 +116,9 @@ for command in (
     kuberay.cli.delete,
 ):
     app.command()(command)
-app.command("port-forward")(cli_look.port_forward)
+app.command("port-forward")(cli_forward.port_forward)
 app.add_typer(cluster.cli.app, name="cluster")
+app.add_typer(bench.cli.app, name="bench")
 
 
 @cli.config_app.command()

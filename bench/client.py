@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -15,7 +15,7 @@ from itertools import pairwise
 import aiohttp
 
 from bench.protocol import APIS, Answer, Api, Malformed, Request, Target, body, refusal
-from bench.records import Record
+from bench.records import GIVEN_UP, Record
 
 __all__ = ["APIS", "API_KEY_VARIABLE", "Api", "Request", "Target", "authorization", "open_session", "send"]
 
@@ -32,8 +32,17 @@ def authorization(environ: Mapping[str, str], variable: str = API_KEY_VARIABLE) 
     return {"authorization": f"Bearer {key}"} if key else {}
 
 
+def event_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's where the serve stack brings it (a third less CPU time an event, measured), else asyncio's own."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
 @asynccontextmanager
-async def open_session() -> AsyncIterator[aiohttp.ClientSession]:
+async def open_session() -> AsyncGenerator[aiohttp.ClientSession]:
     """A session without a limit of connections, so that requests are never queued here."""
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S)
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
@@ -113,7 +122,7 @@ async def send(
         ) as response:
             await _follow(response, course, stream)
     except asyncio.CancelledError:
-        course.error = course.error or "given up by the client before the end"
+        course.error = course.error or GIVEN_UP
         if on_cancel:
             on_cancel(course.record(target, request, begun, time.perf_counter()))
         raise
@@ -167,5 +176,7 @@ async def _events(content: aiohttp.StreamReader, course: _Course) -> None:
 
 def _why(error: BaseException) -> str:
     """The error in words, where it has any."""
+    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.strerror:
+        return error.os_error.strerror
     text = " ".join(str(error).split()).rstrip(".")
     return f"{text} ({type(error).__name__})" if text else type(error).__name__

@@ -225,11 +225,11 @@ def refusal(status: int, text: str) -> str:
 
 def message_of(envelope: object) -> str:
     """The message of an error in OpenAI's envelope, or of whatever else there is."""
-    error: object = (
-        cast("dict[str, object]", envelope).get("error", envelope) if isinstance(envelope, dict) else envelope
-    )
-    message = cast("dict[str, object]", error).get("message", error) if isinstance(error, dict) else error
-    return " ".join(str(message).split())[:_MAX_MESSAGE]
+    found: object = envelope
+    for name in ("error", "message"):
+        if isinstance(found, dict):
+            found = cast("dict[str, object]", found).get(name, cast("object", found))
+    return " ".join(str(found).split())[:_MAX_MESSAGE]
 
 
 def _short(data: str | bytes) -> str:

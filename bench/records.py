@@ -13,6 +13,9 @@ from typing import Any, cast
 
 from bench.errors import ResultError
 
+GIVEN_UP = "given up by the client before the end"
+"""The error of a request that was running when its run was ended: nobody's failure."""
+
 
 @dataclass(frozen=True)
 class Record:

@@ -23,7 +23,7 @@ from bench.bootstrap import (
     percentile,
     verdict,
 )
-from bench.records import Record
+from bench.records import GIVEN_UP, Record
 
 __all__ = [
     "MEDIAN",
@@ -96,7 +96,8 @@ class Summary:
 
     Attributes:
         requests, failed: how many; failed ones are not in the latencies.
-        duration: from the first request sent to the last one ended, s.
+        duration: from the first request sent to the last one ended, s; of several rounds or targets, which take turns,
+            the sum.
         requests_per_s: those that ended well.
         output_tokens_per_s, total_tokens_per_s: of those that ended well, as the server counted.
         goodput_per_s, good_share: requests that ended well within the SLO: a second, and of all.
@@ -135,21 +136,22 @@ def metric(records: Sequence[Record], name: str) -> list[float]:
 
 
 def summary(records: Sequence[Record], slo: Slo | None = None) -> Summary:
-    """The numbers of a run, or of a part of it."""
+    """The numbers of a run, or of a part of it. Requests that the client gave up are not in them."""
+    records = [record for record in records if record.error != GIVEN_UP]
     good = [record for record in records if record.ok]
     kept = [record for record in good if (slo or Slo()).kept(record)]
-    span = max((r.ended for r in records), default=0.0) - min((r.sent for r in records), default=0.0)
-    per_s = (lambda count: count / span) if span > 0 else (lambda count: 0.0)
+    span = _span(records)
+    times = 1 / span if span > 0 else 0.0
     output = sum(record.completion_tokens for record in good)
     prompts = sum(record.prompt_tokens for record in good)
     return Summary(
         requests=len(records),
         failed=len(records) - len(good),
         duration=span,
-        requests_per_s=per_s(len(good)),
-        output_tokens_per_s=per_s(output),
-        total_tokens_per_s=per_s(output + prompts),
-        goodput_per_s=per_s(len(kept)),
+        requests_per_s=len(good) * times,
+        output_tokens_per_s=output * times,
+        total_tokens_per_s=(output + prompts) * times,
+        goodput_per_s=len(kept) * times,
         good_share=len(kept) / len(records) if records else math.nan,
         prompt_tokens=prompts / len(good) if good else math.nan,
         completion_tokens=output / len(good) if good else math.nan,
@@ -161,6 +163,13 @@ def summary(records: Sequence[Record], slo: Slo | None = None) -> Summary:
         errors=_counted([record.error or "no finish reason" for record in records if not record.ok]),
         served_by=_counted([record.served_by for record in records if record.served_by]),
     )
+
+
+def _span(records: Sequence[Record]) -> float:
+    turns: dict[tuple[str, int], list[Record]] = {}
+    for record in records:
+        turns.setdefault((record.target, record.round), []).append(record)
+    return sum(max(r.ended for r in turn) - min(r.sent for r in turn) for turn in turns.values())
 
 
 def _counted(names: Sequence[str]) -> dict[str, int]:

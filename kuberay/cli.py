@@ -9,6 +9,9 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,12 +28,15 @@ from kuberay.cli_common import (
     checked,
     fail,
     one_of,
+    prices_of,
     target,
 )
 from kuberay.errors import KubeRayError, Refused
 
 if TYPE_CHECKING:
+    from kuberay.api import Api
     from kuberay.capacity import Prices
+    from kuberay.config import Service
     from kuberay.outlook import Outlook
 
 
@@ -65,7 +71,7 @@ def diff(ctx: typer.Context, file: FileOption, context: ContextOption = None, ou
 
     one_of(output, "text", "json")
     try:
-        outlook = _diff(file, context, output, _prices(ctx, file))
+        outlook = _diff(file, context, output, prices_of(ctx, file))
     except KubeRayError as error:
         fail(error)
     if outlook.refusals:
@@ -80,6 +86,10 @@ def deploy(
     timeout: TimeoutOption = 1800,
     wait: Annotated[bool, typer.Option(help="Wait until it serves.")] = True,
     force: Annotated[bool, typer.Option(help="Apply even what diff refuses, and fields others manage.")] = False,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="First let a small pod try the image, the account and the model.")
+    ] = False,
+    probe_timeout: Annotated[float, typer.Option(min=5, help="Seconds to wait for that pod.")] = 300,
     output: OutputOption = "text",
 ) -> None:
     """Make a cluster match a service file, and wait until it serves.
@@ -91,7 +101,8 @@ def deploy(
     one_of(output, "text", "json")
     begun = time.monotonic()
     try:
-        summary = _deploy(file, context, timeout, _prices(ctx, file), wait=wait, force=force, quiet=output == "json")
+        prices, probing = prices_of(ctx, file), probe_timeout if probe else None
+        summary = _deploy(file, context, timeout, prices, wait=wait, force=force, quiet=output == "json", probe=probing)
     except KubeRayError as error:
         fail(error)
     except KeyboardInterrupt:
@@ -172,13 +183,6 @@ def delete(
     print(f"{there.name} is gone.")
 
 
-def _prices(ctx: typer.Context, file: str) -> Prices:
-    """From whoever joined the commands, who may know what the cluster's machines cost."""
-    from kuberay.capacity import UNPRICED
-
-    return ctx.obj(file) if ctx.obj else UNPRICED
-
-
 def _diff(file: str, context: str | None, output: str, prices: Prices) -> Outlook:
     from kuberay import plan_screen
     from kuberay.api import Api
@@ -193,24 +197,47 @@ def _diff(file: str, context: str | None, output: str, prices: Prices) -> Outloo
 
 
 def _deploy(
-    file: str, context: str | None, timeout: float, prices: Prices, *, wait: bool, force: bool, quiet: bool
+    file: str,
+    context: str | None,
+    timeout: float,
+    prices: Prices,
+    *,
+    wait: bool,
+    force: bool,
+    quiet: bool,
+    probe: float | None,
 ) -> dict[str, Any]:
     from kuberay import deploy as steps
     from kuberay import plan_screen
     from kuberay.api import Api
-    from kuberay.release import release_of
+    from kuberay.diff import Effect
+    from kuberay.manifest import release_of
+    from kuberay.rollout import begin
+    from kuberay.rollout.drive import drive
+    from kuberay.rollout.record import Kind
+    from kuberay.rollout.store import Store
 
     service = checked(file)
     release = release_of(service).id
     say = _nothing if quiet else _say
     api = Api.connect(context)
     outlook = steps.look(api, service, prices)
+    store = Store(api, service.kubernetes.namespace, service.name)
+    begin.make_way(store, outlook.snapshot, release)
     if not quiet:
         print("\n".join(plan_screen.lines(outlook)), flush=True)
+    if probe is not None and (force or not outlook.refusals):
+        outlook = _probed(api, service, outlook, probe, say)
     if outlook.refusals and not force:
-        reasons = outlook.refusals if quiet else ["for the reasons above"]
+        reasons = outlook.refusals if quiet else ["for the reasons above."]
         raise Refused(f"Nothing was changed: {' '.join(reasons)} --force applies it all the same.")
+    record = None
+    if outlook.plan.effect is not Effect.NOTHING or begin.running(store.all()):
+        record = begin.forward(store, service, outlook, Kind.DEPLOY, auto=False)
     steps.apply(api, service, outlook, say, force=force)
+    if record is not None:
+        record = record.stamped("applied", datetime.now(UTC))
+        store.write(record)
     summary = {"service": service.name, "release": release, "effect": outlook.plan.effect.value, "serving": False}
     if not wait:
         return summary
@@ -221,8 +248,21 @@ def _deploy(
             if shown.get(stage.name) != text:
                 shown[stage.name] = text
                 say(f"{seconds:5.0f} s  {text}")
+    if record is not None:
+        drive(api, service.kubernetes.namespace, record, _unsaid)
     say(f"Release {release} serves. switchyard chat -f {file} talks to it; switchyard status -f {file} shows it.")
     return {**summary, "serving": True}
+
+
+def _probed(api: Api, service: Service, outlook: Outlook, within: float, say: Callable[[str], None]) -> Outlook:
+    from kuberay.probing import probe
+
+    say(f"probing the image and the model with one pod, for at most {within:g} s")
+    found = probe(api, service, outlook, within, say).problem
+    if found is None:
+        return outlook
+    say(f"  -> {found.next}")
+    return replace(outlook, problems=(*outlook.problems, found))
 
 
 def _say(text: str) -> None:
@@ -230,4 +270,8 @@ def _say(text: str) -> None:
 
 
 def _nothing(text: str) -> None:
+    pass
+
+
+def _unsaid(phase: str, text: str) -> None:
     pass

@@ -5,17 +5,20 @@ Modules that take time to import, pydantic models among them, are imported where
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
 
 import typer
 
-from kuberay.errors import ConfigError
+from kuberay.errors import ConfigError, NotFound
 
 if TYPE_CHECKING:
     from kuberay.api import Api
+    from kuberay.capacity import Prices
     from kuberay.config import Service
+    from kuberay.snapshot import Snapshot
 
 FileOption = Annotated[
     str, typer.Option("--file", "-f", envvar="SWITCHYARD_CONFIG", help="Service file with a kubernetes section.")
@@ -69,14 +72,55 @@ def checked(file: str) -> Service:
         ConfigError: it would not, or the file is wrong.
     """
     from kuberay.config import load
-    from kuberay.manifest import ray_service
-    from kuberay.release import release_of
+    from kuberay.manifest import ray_service, release_of
     from kuberay.rules import violations
 
     service = load(file, os.environ)
     if found := violations(ray_service(service, release_of(service)).to_object()):
         raise ConfigError("KubeRay would refuse this RayService:\n" + "\n".join(f"  {one}" for one in found))
     return service
+
+
+def prices_of(ctx: typer.Context, file: str) -> Prices:
+    """From whoever joined the commands, who may know what the cluster's machines cost."""
+    from kuberay.capacity import UNPRICED
+
+    return ctx.obj(file) if ctx.obj else UNPRICED
+
+
+def observed(there: Target, *, logs: bool) -> Snapshot:
+    """What is there of a service now."""
+    from kuberay.observe import observe
+
+    return observe(there.api, there.namespace, there.name, logs=logs)
+
+
+def must_exist(there: Target, snapshot: Snapshot) -> None:
+    """A wrong name is told as such, before anything is said of pods.
+
+    Raises:
+        NotFound: there is no such service.
+    """
+    unknown = any(one.startswith("the RayService") for one in snapshot.unreadable)
+    if snapshot.service is None and snapshot.put_away is None and not unknown:
+        raise NotFound(absent(there))
+
+
+def absent(there: Target) -> str:
+    """That there is no such service, and which there are, as far as one may see."""
+    from kuberay.errors import ApiError
+    from kuberay.kinds import RAYSERVICE
+
+    places = [there.namespace, ""]
+    found: list[str] = []
+    for place in places:
+        with contextlib.suppress(ApiError):
+            items = [item["metadata"] for item in there.api.list(RAYSERVICE, place)]
+            found = [f"{one['name']} -n {one['namespace']}" for one in items]
+        if any(one.split()[0] == there.name for one in found) or (found and place):
+            break
+    some = f" There are: {', '.join(found[:5])}{' ...' if len(found) > 5 else ''}." if found else ""
+    return f"There is no service {there.name} in namespace {there.namespace} of {there.api.context}.{some}"
 
 
 def one_of(value: str, *allowed: str) -> str:

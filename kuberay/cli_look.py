@@ -1,4 +1,4 @@
-"""The sub-commands that look at a service and talk to it: ``status``, ``doctor``, ``logs``, ``port-forward``.
+"""The sub-commands that look at a service: ``status``, ``doctor``, ``logs``.
 
 They change nothing. Exit codes: 0 done, 1 failed or (``doctor``) something is wrong, 2 wrong use, 130 ended by Ctrl-C.
 """
@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
-from collections.abc import Iterator
+import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,16 +22,17 @@ from kuberay.cli_common import (
     NamespaceOption,
     OutputOption,
     Target,
+    absent,
     fail,
+    must_exist,
+    observed,
     one_of,
     target,
 )
-from kuberay.errors import KubeRayError, NotFound
+from kuberay.errors import ConfigError, KubeRayError, NotFound
 
 if TYPE_CHECKING:
     from kuberay.snapshot import Snapshot
-
-SERVE_PORT = 8000
 
 
 def status(
@@ -50,13 +50,17 @@ def status(
     one_of(output, "text", "json")
     try:
         if name is None and file is None:
+            if watch:
+                raise ConfigError("One service is watched, not all: give its name, or its file with -f.")
             _all(namespace, context, output)
             return
         there = target(name, file, namespace, context)
         if watch:
             _watch(there, output)
         else:
-            _show(_observed(there, logs=False), output)
+            found = _show(observed(there, logs=False), output)
+            if found == "Absent":
+                raise NotFound(absent(there))
     except KubeRayError as error:
         fail(error)
     except KeyboardInterrupt:
@@ -107,7 +111,8 @@ def logs(
         raise typer.BadParameter(f"use {', '.join(reading.SOURCES)}.", param_hint="--of")
     try:
         there = target(name, file, namespace, context)
-        snapshot = _observed(there, logs=False)
+        snapshot = observed(there, logs=False)
+        must_exist(there, snapshot)
         for line in reading.read(there.api, snapshot, of, lines=lines, follow=follow):
             print(line, flush=follow)
     except KubeRayError as error:
@@ -116,82 +121,18 @@ def logs(
         raise typer.Exit(130) from None
 
 
-def port_forward(
-    name: NameArgument = None,
-    file: MaybeFileOption = None,
-    namespace: NamespaceOption = None,
-    context: ContextOption = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Local port; 0 takes a free one.")] = 8000,
-    dashboard: Annotated[bool, typer.Option(help="Ray's dashboard instead of the model.")] = False,
-) -> None:
-    """Make a service a port of this machine until Ctrl-C, without knowing pod names.
-
-    Example: switchyard port-forward -f deploy/gke-l4.yaml --port 8000
-    """
-    try:
-        there = target(name, file, namespace, context)
-        with _forwarded(there, port, dashboard=dashboard) as url:
-            print(
-                f"{url} is {'the dashboard' if dashboard else 'the service'} {there.name}. Ctrl-C ends it.", flush=True
-            )
-            while True:
-                time.sleep(3600)
-    except KubeRayError as error:
-        fail(error)
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-
-
-@contextlib.contextmanager
-def reached(file: str, context: str | None = None) -> Iterator[str]:
-    """The URL of the service in ``file``, forwarded through the API server while the block runs."""
-    try:
-        there = target(None, file, None, context)
-        with _forwarded(there, 0) as url:
-            yield url
-    except KubeRayError as error:
-        fail(error)
-
-
-@contextlib.contextmanager
-def _forwarded(there: Target, port: int, *, dashboard: bool = False) -> Iterator[str]:
-    from kuberay.stages import serving_pod
-
-    snapshot = _observed(there, logs=False)
-    pod = serving_pod(snapshot, head=dashboard)
-    if pod is None:
-        raise NotFound(
-            f"{there.name} in namespace {there.namespace} has no pod that serves. switchyard doctor {there.name} "
-            f"-n {there.namespace} looks for the reason."
-        )
-    remote = 8265 if dashboard else SERVE_PORT
-    try:
-        forward = there.api.forward(pod, remote, there.namespace, port)
-    except OSError as error:
-        raise KubeRayError(
-            f"Port {port} of this machine cannot be used: {error.strerror}. Take another: --port."
-        ) from error
-    with forward as open_forward:
-        yield open_forward.url
-
-
-def _observed(there: Target, *, logs: bool) -> Snapshot:
-    from kuberay.observe import observe
-
-    return observe(there.api, there.namespace, there.name, logs=logs)
-
-
-def _show(snapshot: Snapshot, output: str) -> None:
+def _show(snapshot: Snapshot, output: str) -> str:
     from kuberay.status import as_json
     from kuberay.status import status as state_of
 
     one = state_of(snapshot, datetime.now(UTC))
     if output == "json":
         print(json.dumps(as_json(one), indent=2))
-        return
+        return one.phase
     from kuberay.screens import status_screen
 
     _console().print(status_screen(one))
+    return one.phase
 
 
 def _all(namespace: str | None, context: str | None, output: str) -> None:
@@ -227,7 +168,9 @@ def _watch(there: Target, output: str) -> None:
     days = 30 * 86_400.0
     with contextlib.ExitStack() as stack:
         live = stack.enter_context(Live(console=_console(), auto_refresh=False)) if output == "text" else None
-        for progress in wait_for(there.api, there.namespace, there.name, targets(there.name), judge, within=days):
+        for progress in wait_for(
+            there.api, there.namespace, there.name, targets(there.name, traffic=True), judge, within=days
+        ):
             one = state_of(progress.snapshot, datetime.now(UTC))
             if live is None:
                 print(json.dumps(as_json(one)), flush=True)
@@ -246,22 +189,25 @@ def _diagnosed(
 ) -> list[Any]:
     from kuberay import bundle as bundles
     from kuberay.doctor import checks, diagnose
+    from kuberay.facts import Facts
     from kuberay.screens import doctor_screen
 
     if offline is not None:
         snapshot = bundles.read(offline)
         now = datetime.fromisoformat(snapshot.taken)
     else:
-        snapshot = _observed(target(name, file, namespace, context), logs=True)
+        snapshot = observed(target(name, file, namespace, context), logs=True)
         now = datetime.now(UTC)
     found = diagnose(snapshot, now)
     if output == "json":
         print(json.dumps({"service": snapshot.name, "findings": [asdict(one) for one in found]}, indent=2))
     else:
-        _console().print(doctor_screen(snapshot.name, found, checks(snapshot, now)), crop=False)
+        serving = Facts(snapshot, now).serving
+        _console().print(doctor_screen(snapshot.name, found, checks(snapshot, now), serving=serving), crop=False)
     if bundle is not None:
         bundles.write(snapshot, bundle)
-        print(f"Wrote {bundle}. It holds no secrets; read it before you send it on.")
+        # Not among the findings, which a program may be reading.
+        print(f"Wrote {bundle}. It holds no secrets; read it before you send it on.", file=sys.stderr)
     return found
 
 

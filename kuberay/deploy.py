@@ -15,18 +15,28 @@ from kuberay.api import Api
 from kuberay.capacity import UNPRICED, Prices, switch
 from kuberay.config import Service
 from kuberay.decisions import decide, decision
-from kuberay.diff import Effect, plan
+from kuberay.diff import Effect, Patch, plan
 from kuberay.errors import Conflict, Forbidden, NotFound, Refused
-from kuberay.kinds import CONFIGMAP, KINDS, NAMESPACE, POD, RAYCLUSTER, RAYSERVICE, Kind, kind_of
+from kuberay.kinds import (
+    CONFIGMAP,
+    ENDPOINTSLICE,
+    KINDS,
+    NAMESPACE,
+    POD,
+    RAYCLUSTER,
+    RAYSERVICE,
+    SERVICE,
+    Kind,
+    kind_of,
+)
 from kuberay.later import CRD_NAME, fitted, uses_later_fields
-from kuberay.manifest import labels, objects, token_secret
+from kuberay.manifest import labels, objects, release_of, token_secret
 from kuberay.objects import gpus_of
 from kuberay.observe import observe
 from kuberay.outlook import Outlook
 from kuberay.preflight import Seen, preflight, references
 from kuberay.proxy import TOKEN_KEY
 from kuberay.rayservice import Json
-from kuberay.release import release_of
 from kuberay.snapshot import INSTANCE_LABEL, SERVICE_LABEL, Object, Snapshot, dig, suspended_name
 from kuberay.stages import Stage, State, is_serving, stages
 from kuberay.wait import WARNINGS, Target, Verdict, wait_for
@@ -69,19 +79,29 @@ def apply(api: Api, service: Service, outlook: Outlook, report: Report, *, force
     Args:
         force: take over fields that another manager owns.
     """
-    if service.kubernetes.ray_token_auth:
-        _ensure_token(api, service)
+    prepare(api, service, outlook)
     # Whoever deploys has decided: the gate does not hold this release.
     approval = decision(Verb.APPROVE, "switchyard deploy")
     decide(api, service.kubernetes.namespace, service.name, release_of(service).id, approval)
     for item in outlook.wanted:
         report(f"applying {item['kind']}/{item['metadata']['name']}")
         api.apply(item, force=force)
-    if outlook.snapshot.put_away is not None:  # it was suspended, and is back
-        api.delete(CONFIGMAP, suspended_name(service.name), service.kubernetes.namespace)
     for patch in outlook.plan.patches:
         report(f"patching RayCluster/{patch.cluster}")
-        api.patch(RAYCLUSTER, patch.cluster, service.kubernetes.namespace, list(patch.operations), how="json")
+        carry(api, service, patch)
+
+
+def prepare(api: Api, service: Service, outlook: Outlook) -> None:
+    """What has to be there before the objects are applied, and is not one of them."""
+    if service.kubernetes.ray_token_auth:
+        _ensure_token(api, service)
+    if outlook.snapshot.put_away is not None:  # it was suspended, and comes back
+        api.delete(CONFIGMAP, suspended_name(service.name), service.kubernetes.namespace)
+
+
+def carry(api: Api, service: Service, patch: Patch) -> None:
+    """Change on a RayCluster what KubeRay does not carry over to it."""
+    api.patch(RAYCLUSTER, patch.cluster, service.kubernetes.namespace, list(patch.operations), how="json")
 
 
 def _with_all(api: Api, snapshot: Snapshot, wanted: list[Json]) -> Snapshot:
@@ -172,11 +192,17 @@ def wait(api: Api, service: Service, release: str, within: float) -> Iterator[tu
         yield progress.seconds, stages(progress.snapshot, release)
 
 
-def targets(name: str) -> list[Target]:
-    """What to watch of a service."""
+def targets(name: str, *, traffic: bool = False) -> list[Target]:
+    """What to watch of a service; with ``traffic`` also where its requests go."""
+    serve = f"{name}-serve-svc"
+    endpoints = [
+        Target(SERVICE, name=serve, optional=True),
+        Target(ENDPOINTSLICE, selector=f"kubernetes.io/service-name={serve}", optional=True),
+    ]
     return [
         Target(RAYSERVICE, name=name),
         Target(RAYCLUSTER, selector=f"{SERVICE_LABEL}={name}"),
         Target(POD, selector=f"{INSTANCE_LABEL}={name}"),
         WARNINGS,
+        *(endpoints if traffic else ()),
     ]

@@ -9,7 +9,7 @@ running cluster by a patch of ours where that works. The rules are those of Kube
 field                                          effect
 =============================================  ==================================================================
 rayClusterConfig, but for what follows         NEW CLUSTER (with strategy None: nobody receives it)
-  worker groups added behind the others        in place
+  worker groups added behind the others        in place (never from a file: their release has another id)
   suspend                                      in place
   a group's replicas, minReplicas, maxReplicas carried: patched on the running RayCluster
   tolerations, schedulingGates                 carried: for pods that start later
@@ -21,18 +21,16 @@ metadata; other objects                        in place
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from kuberay.fields import Difference, differences, quantity, same
+from kuberay.fields import Difference, differences, same
+from kuberay.muting import MUTED, muted
 from kuberay.rayservice import Json
 from kuberay.snapshot import Object, Snapshot, dig
 from kuberay.traps import Trap, traps
-
-MUTED = ("replicas", "minReplicas", "maxReplicas")
 
 
 class Effect(StrEnum):
@@ -113,27 +111,6 @@ def plan(snapshot: Snapshot, after: Sequence[Json]) -> Plan:
         effect = max(effect, Effect.CARRIED, key=ranks.index)
     new_cluster = effect is Effect.NEW_CLUSTER
     return Plan(effect, tuple(changes), tuple(patches), tuple(traps(snapshot, wanted, new_cluster=new_cluster)))
-
-
-def muted(cluster: Json) -> Json:
-    """A RayClusterSpec as KubeRay hashes it: without what does not make a new cluster."""
-    spec = copy.deepcopy(cluster)
-    spec.pop("upgradeStrategy", None)
-    spec.pop("suspend", None)
-    for group in [spec.get("headGroupSpec", {}), *spec.get("workerGroupSpecs", [])]:
-        for key in MUTED:
-            group.pop(key, None)
-        dig(group, "scaleStrategy", default={}).pop("workersToDelete", None)
-        if not group.get("scaleStrategy"):
-            group.pop("scaleStrategy", None)
-        pod = dig(group, "template", "spec", default={})
-        for key in ("tolerations", "schedulingGates"):
-            pod.pop(key, None)
-        for container in [*pod.get("containers", []), *pod.get("initContainers", [])]:
-            for amounts in dig(container, "resources", default={}).values():
-                if isinstance(amounts, dict):
-                    amounts.update({key: quantity(value) for key, value in amounts.items()})
-    return spec
 
 
 def running_spec(snapshot: Snapshot) -> Json | None:

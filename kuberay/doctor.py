@@ -59,7 +59,8 @@ def checks(snapshot: Snapshot, now: datetime) -> tuple[str, ...]:
     ]
     green = facts.cluster("pending")
     if green:
-        state = "is held: its gate waits for a decision" if green.held else "is starting beside what serves"
+        beside = " beside what serves" if facts.cluster("active") else ""
+        state = "is held: its gate waits for a decision" if green.held else f"is starting{beside}"
         looked.append(f"the new cluster {green.name} {state}")
     return (*looked, *(f"not seen: {shown(one)}" for one in snapshot.unreadable))
 
@@ -175,6 +176,7 @@ def _words(facts: Facts, cluster: Cluster | None, hit: Hit) -> _Words:
         operator=name_of(deployment) or "kuberay-operator",
         operator_namespace=text(deployment, "metadata", "namespace") or "kuberay-system",
         more="MORE",
+        previous="",
     )
     model = dig(facts.config, "model", "id")
     if isinstance(model, str):

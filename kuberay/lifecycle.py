@@ -22,6 +22,7 @@ OURS: tuple[Kind, ...] = (
     kinds.PDB,
     kinds.NETWORKPOLICY,
     kinds.PODMONITORING,
+    kinds.LEASE,
     kinds.ROLEBINDING,
     kinds.ROLE,
     kinds.SERVICEACCOUNT,

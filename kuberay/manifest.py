@@ -10,12 +10,17 @@ What changes when is decided here:
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any, cast
 
 import yaml
 
 from kuberay.config import Service
+from kuberay.muting import muted
 from kuberay.pods import (
     SECURITY_CONTEXT,
     WORKER_PORTS,
@@ -36,7 +41,7 @@ from kuberay.rayservice import (
     RayServiceSpec,
     UpgradeStrategy,
 )
-from kuberay.release import CONFIG_KEY, Release, release_of
+from kuberay.release import API_KEYS_FILE, CONFIG_KEY, Release
 from kuberay.snapshot import GATE, INSTANCE_LABEL
 from serve_app import decision
 
@@ -62,6 +67,29 @@ def objects(service: Service) -> list[Json]:
         ray_service(service, release).to_object(),
     ]
     return [item for item in found if item is not None]
+
+
+def release_of(service: Service) -> Release:
+    """The release that a service file describes.
+
+    Its id is made of the configuration and of all of the RayCluster that KubeRay's hash covers: whatever brings a new
+    cluster is a new release, and what changes in place is none. The one exception is a worker group added behind the
+    others, which KubeRay would let join the running cluster; here it is a new release too, as a name made of content
+    alone cannot tell a group that was added from one that was changed.
+    """
+    data: dict[str, Any] = service.config.model_dump(mode="json", exclude={"scaling": True, "serving": {"port"}})
+    if service.kubernetes.api_keys is not None:
+        data["serving"]["api_keys_file"] = API_KEYS_FILE
+    # The pod templates carry the id; it is made of them as they are without one.
+    unnamed = Release("", yaml.safe_dump(data, sort_keys=True), service.kubernetes.image or "")
+    cluster = muted(_ray_cluster(service, unnamed).to_object())
+    text = json.dumps({"config": data, "cluster": cluster}, sort_keys=True, default=_plainly)
+    return replace(unnamed, id=hashlib.sha256(text.encode()).hexdigest()[:12])
+
+
+def _plainly(amount: Decimal) -> str:
+    """500m and 0.5 are the same to KubeRay."""
+    return f"{amount.normalize():f}"
 
 
 def to_yaml(items: list[Json]) -> str:

@@ -275,10 +275,9 @@ class _Reading:
 
 def _ray_logs(dashboard: Dashboard, report: Mapping[str, Any]) -> Iterator[tuple[str, Callable[[], str]]]:
     yield f"{dashboard.cluster}/autoscaler", dashboard.autoscaler
-    for replica in failing_replicas(report)[:MOST_REPLICA_LOGS]:
-        actor = str(replica["actor_id"])
+    for actor, name in list(failing_replicas(report).items())[:MOST_REPLICA_LOGS]:
         for stream in ("err", "out"):
-            key = f"{dashboard.cluster}/{replica.get('replica_id', actor)}/{stream}"
+            key = f"{dashboard.cluster}/{name}/{stream}"
             yield key, lambda actor=actor, stream=stream: dashboard.actor_log(actor, stream=stream)
 
 

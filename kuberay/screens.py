@@ -41,9 +41,8 @@ def age(seconds: int) -> str:
 
 def status_screen(one: Status) -> RenderableType:
     """One service on one screen."""
-    head = Text.assemble(
-        (one.name, "bold"), f"  namespace {one.namespace}  context {one.context or '-'}  age {age(one.age_s)}"
-    )
+    since = "" if one.phase is Phase.ABSENT else f"  age {age(one.age_s)}"
+    head = Text.assemble((one.name, "bold"), f"  namespace {one.namespace}  context {one.context or '-'}{since}")
     phase = Text.assemble((one.phase, _PHASE_STYLES[one.phase]), f"  {one.why}")
     parts: list[RenderableType] = [head, phase]
     if one.clusters:
@@ -71,9 +70,8 @@ def _clusters(clusters: Sequence[ClusterStatus]) -> Table:
         )
         replicas = "\n".join(f"{count} {state.lower()}" for state, count in one.replicas.items()) or "-"
         apps = "\n".join(f"{name} {state}" for name, state in one.apps.items()) or "-"
-        table.add_row(
-            *(escape(cell) for cell in (one.name, role, one.release or "-", pods, replicas, apps, age(one.age_s)))
-        )
+        lived = "-" if one.age_s is None else age(one.age_s)
+        table.add_row(*(escape(cell) for cell in (one.name, role, one.release or "-", pods, replicas, apps, lived)))
     return table
 
 
@@ -110,13 +108,16 @@ def status_table(many: Iterable[Status]) -> Table:
     return table
 
 
-def doctor_screen(name: str, findings: Sequence[Finding], checks: Sequence[str]) -> RenderableType:
+def doctor_screen(
+    name: str, findings: Sequence[Finding], checks: Sequence[str], *, serving: bool = True
+) -> RenderableType:
     """Findings with their evidence and next steps; or that nothing is wrong, and what was looked at.
 
     Print it with ``crop=False``: commands are longer than a line, and must be whole to be copied.
     """
     if not findings:
-        title = Text.assemble((name, "bold"), ": nothing wrong was found", style="green")
+        yet = "" if serving else ", but it does not serve yet"
+        title = Text.assemble((name, "bold"), f": nothing wrong was found{yet}", style="green" if serving else "yellow")
         return Group(title, *(Text(f"  {one}") for one in checks))
     parts: list[RenderableType] = []
     for place, one in enumerate(findings, 1):

@@ -63,13 +63,14 @@ class ClusterStatus:
         role: active, pending or retired.
         apps: Serve applications and their status.
         replicas: replicas by state, over all applications but the gate.
+        age_s: None where the service names a RayCluster that was not seen.
         time_left_s: how long a retired cluster has about left; None where that is not known.
     """
 
     name: str
     role: str
     release: str
-    age_s: int
+    age_s: int | None
     deleting: bool
     groups: tuple[GroupStatus, ...]
     apps: dict[str, str]
@@ -253,7 +254,7 @@ def _cluster(facts: Facts, one: Cluster) -> ClusterStatus:
         name=one.name,
         role=one.role,
         release=one.release,
-        age_s=_seconds(facts, one.created),
+        age_s=_seconds(facts, one.created) if one.object else None,
         deleting=one.deleting,
         groups=groups,
         apps={app.name: app.status for app in one.apps},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,8 @@ from kuberay.snapshot import CLUSTER_LABEL, INSTANCE_LABEL, NODE_TYPE_LABEL, SER
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 POD_SPEC = ("nodeName", "priorityClassName", "schedulingGates")
 CONTAINER = ("name", "image", "resources")
+_ACTOR = re.compile(r"\bactor_id=([0-9a-f]{32})\b")
+"""How Ray names an actor in the traceback of a call to it."""
 
 
 def tidy(item: dict[str, Any]) -> dict[str, Any]:
@@ -143,15 +146,27 @@ def head_runs(cluster: str, objects: Iterable[Object]) -> bool:
     )
 
 
-def failing_replicas(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Of Serve's report, the replicas that have an actor and do not run."""
-    return [
-        replica
+def failing_replicas(report: Mapping[str, Any]) -> dict[str, str]:
+    """Of Serve's report, the replicas that do not run, by actor: their names.
+
+    Those that failed before come first. They are no longer in the list, only in the deployment's message, which ends
+    with their traceback; the process that says why it gave up, vLLM's engine, says so in the replica's log alone.
+    """
+    found: dict[str, str] = {}
+    deployments = [
+        deployment
         for app in (report.get("applications") or {}).values()
         for deployment in (app.get("deployments") or {}).values()
-        for replica in deployment.get("replicas") or ()
-        if replica.get("actor_id") and replica.get("state") != "RUNNING"
     ]
+    for deployment in deployments:
+        if deployment.get("status") != "HEALTHY":
+            found |= {actor: actor for actor in _ACTOR.findall(str(deployment.get("message") or ""))[-1:]}
+    for deployment in deployments:
+        for replica in deployment.get("replicas") or ():
+            if replica.get("actor_id") and replica.get("state") != "RUNNING":
+                actor = str(replica["actor_id"])
+                found[actor] = str(replica.get("replica_id", actor))
+    return found
 
 
 def is_operator(deployment: Object) -> bool:

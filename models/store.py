@@ -10,7 +10,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,13 +155,27 @@ def _check_folder(folder: Path) -> None:
 
 
 def _download(model: str, revision: str | None, report: Report) -> Path:
-    from huggingface_hub import errors as hub
     from huggingface_hub import snapshot_download
 
     at = f"{model}@{revision[:12]}" if revision else model
     report(f"looking for {at} (Hugging Face)")
-    try:
+    with hub_errors(model, revision):
         return Path(snapshot_download(model, revision=revision, allow_patterns=WEIGHT_PATTERNS))
+
+
+@contextmanager
+def hub_errors(model: str, revision: str | None) -> Iterator[None]:
+    """Turns what Hugging Face's library raises in the block into what to do about it.
+
+    Raises:
+        ModelError: the block failed.
+    """
+    import httpx2
+    from huggingface_hub import errors as hub
+
+    at = f"{model}@{revision[:12]}" if revision else model
+    try:
+        yield
     except hub.GatedRepoError as error:
         raise ModelError(
             f"{model} is gated. Accept its licence on its Hugging Face page, then set HF_TOKEN to a token that may "
@@ -172,7 +187,7 @@ def _download(model: str, revision: str | None, report: Report) -> Path:
         raise ModelError(
             f"Hugging Face has no model '{model}', or it is private and HF_TOKEN is not set or may not read it."
         ) from error
-    except (hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled) as error:
+    except (hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled, httpx2.TransportError) as error:
         raise ModelError(
             f"{at} is not on this machine and Hugging Face cannot be reached. Check the network, or set model.id to "
             "'embedded' or to a local folder."

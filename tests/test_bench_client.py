@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ async def ask(
     stream: bool = True,
     headers: Mapping[str, str] | None = None,
     timeout_s: float = 10,
-    **fields: object,
+    **fields: Any,
 ) -> Record:
     target = Target(server.url, api, headers or {}, "it", "toy")
     request = Request(**{"prompt": "one two", "max_tokens": 4, "index": 7, "at": 1.5, **fields})  # type: ignore[arg-type]

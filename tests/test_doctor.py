@@ -16,6 +16,7 @@ from kuberay import bundle
 from kuberay.causes.texts import CAUSES
 from kuberay.doctor import checks, diagnose
 from kuberay.findings import Finding
+from kuberay.objects import moment
 from kuberay.redact import LOG_LIMIT, shown
 from kuberay.screens import doctor_screen
 from kuberay.snapshot import Snapshot
@@ -60,11 +61,16 @@ def test_a_finding_is_complete(one: Case) -> None:
 @pytest.mark.parametrize("path", CAPTURED, ids=lambda path: path.name)
 def test_captured_bundles(path: Path) -> None:
     snapshot = bundle.read(path)
-    from kuberay.objects import moment
-
-    found = [one.id for one in diagnose(snapshot, moment(snapshot.taken))]
+    found = diagnose(snapshot, moment(snapshot.taken))
     expected = path.name.split("--")[0]
-    assert (found[0] if found else "none") == expected
+    assert (found[0].id if found else "none") == expected
+    for one in found:
+        assert not re.search(r"\{\w*\}", one.title + one.because + steps_of(one)), "a name was not filled in"
+
+
+def test_there_are_enough_captured_bundles_and_they_are_small() -> None:
+    assert sum(not path.name.startswith("none--") for path in CAPTURED) >= 15
+    assert max(path.stat().st_size for path in CAPTURED) < 60_000
 
 
 def test_every_cause_has_a_case() -> None:

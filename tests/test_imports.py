@@ -75,7 +75,11 @@ MAY_PRINT = {
     "switchyard.py",
     "cli.py",
     "cli_common.py",
+    "cli_forward.py",
     "cli_look.py",
+    "cli_rollout.py",
+    "cli_running.py",
+    "terminal.py",
     "chat.py:say",
     "chat.py:loop",
     "vllm_args.py:_said",  # stdout is how a checking process hands its finding to its parent

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from bench.records import Record
 from kuberay.config import ConfigError
-from kuberay.release import parse, release_of
+from kuberay.manifest import release_of
+from kuberay.release import parse
 from kuberay.rollout import contract, verdict
 from kuberay.rollout.evidence import Evidence, Reply, Sides
 from kuberay.rollout.validate import judge, mismatch, release_kind

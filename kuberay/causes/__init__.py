@@ -24,7 +24,11 @@ OF_SERVICE: tuple[Callable[[Facts], Iterable[Hit]], ...] = (
 
 
 def _texts(facts: Facts, cluster: Cluster) -> Iterable[Hit]:
-    return matches(facts, cluster, (*ray.PATTERNS, *engine.PATTERNS))
+    found = list(matches(facts, cluster, (*ray.PATTERNS, *engine.PATTERNS)))
+    if any(one.cause == "hub-unreachable" for one in found):
+        # A replica that looks for a model runs in a Ray cluster that has formed: names inside are resolved.
+        return [one for one in found if one.cause != "dns-failing"]
+    return found
 
 
 OF_CLUSTER: tuple[Callable[[Facts, Cluster], Iterable[Hit]], ...] = (
@@ -32,6 +36,7 @@ OF_CLUSTER: tuple[Callable[[Facts, Cluster], Iterable[Hit]], ...] = (
     scheduling.waiting,
     pods.starting,
     pods.failing,
+    pods.replaced,
     pods.nodes,
     ray.autoscaler,
     ray.joining,

@@ -14,7 +14,7 @@ from kuberay.facts import Facts
 from kuberay.findings import Evidence, Hit
 from kuberay.objects import Container, Pod, items, label, text
 from kuberay.redact import shown
-from kuberay.snapshot import GATE, condition_of
+from kuberay.snapshot import GATE, Object, condition_of
 
 PATIENCE = timedelta(seconds=60)
 
@@ -56,6 +56,11 @@ def starting(facts: Facts, cluster: Cluster) -> Iterator[Hit]:
             yield from _mounts(facts, cluster, pod)
 
 
+def pull_cause(words: str) -> str:
+    """Why an image was not pulled, by what the kubelet and the registry say."""
+    return next((cause for cause, regex in _PULLS if regex.search(words)), "image-pull-failing")
+
+
 def _image(facts: Facts, cluster: Cluster, pod: Pod, container: Container) -> Hit:
     # A pod that backs off no longer says why; another with the same image may.
     alike = [pod, *(one for one in cluster.pods if any(each.image == container.image for each in one.containers))]
@@ -66,7 +71,7 @@ def _image(facts: Facts, cluster: Cluster, pod: Pod, container: Container) -> Hi
         if container.image in one.note
     ][:1]
     words = "\n".join([container.reason, container.message, *(one.note for one in told)])
-    cause = next((cause for cause, regex in _PULLS if regex.search(words)), "image-pull-failing")
+    cause = pull_cause(words)
     evidence = [_state(pod, container), *(Evidence(one.source, shown(one.note)) for one in told)]
     values = {"image": container.image, "repository": container.image.split("@")[0].rsplit(":", 1)[0],
               "arch": _architecture(facts, pod)}  # fmt: skip
@@ -98,8 +103,15 @@ def _mounts(facts: Facts, cluster: Cluster, pod: Pod) -> Iterator[Hit]:
         values, evidence = {"pod": pod.name, "node": pod.node}, (Evidence(one.source, shown(one.note)),)
         secret = re.search(r'secret "([^"]+)" not found|secret \S*?/?([\w.-]+) not registered', one.note)
         configmap = re.search(r'configmap "([^"]+)" not found', one.note)
+        # pkg/volume/secret/secret.go, pkg/volume/configmap/configmap.go
+        absent = re.search(r'volume "([^"]+)" : references non-existent (secret|config) key: (\S+)', one.note)
         if one.reason == "FailedCreatePodSandBox":
             cause, more = "sandbox-failed", {}
+        elif absent:
+            kind = "secret" if absent[2] == "secret" else "configmap"
+            named = _volume(pod, absent[1])
+            whose = text(named, "secret", "secretName") or text(named, "configMap", "name") or kind.upper()
+            cause, more = "secret-key-missing", {"key": absent[3], "kind": kind, "secret": whose}
         elif secret and secret[1]:
             cause, more = _secret_cause(secret[1]), {"secret": secret[1], "key": "KEY"}
         elif configmap:
@@ -112,8 +124,39 @@ def _mounts(facts: Facts, cluster: Cluster, pod: Pod) -> Iterator[Hit]:
         yield Hit(cause, cluster.name, pod.name, {**values, **more}, evidence)
 
 
+def _volume(pod: Pod, name: str) -> Object | None:
+    return next((one for one in items(pod.object, "spec", "volumes") if text(one, "name") == name), None)
+
+
 def _secret_cause(secret: str) -> str:
     return "ray-token-missing" if secret.endswith("-ray-token") else "secret-missing"
+
+
+# ray-operator controllers/ray/raycluster_controller.go shouldDeletePod. With Ray's autoscaler v2 pods have the restart
+# policy Never; KubeRay deletes one whose Ray container ended and makes another, so that this event is all that is left.
+_REPLACED = re.compile(
+    r"Deleted (?P<role>head|worker) Pod \S{1,70}/(?P<pod>[\w.-]{1,253});.{0,300}Ray container terminated status: "
+    r"&ContainerStateTerminated\{ExitCode:(?P<code>\d{1,4}),.{0,200}?Reason:(?P<reason>\w{0,60}),"
+)
+REMEMBERED = timedelta(minutes=15)
+
+
+def replaced(facts: Facts, cluster: Cluster) -> Iterator[Hit]:
+    """Containers that ended, and took their pods with them."""
+    for one in facts.events("RayCluster", cluster.name, "DeletedHeadPod", "DeletedWorkerPod"):
+        found = _REPLACED.search(one.note)
+        if found is None or found["code"] == "0" or facts.age(one.last) > REMEMBERED:
+            continue
+        head, killed = found["role"] == "head", found["reason"] == "OOMKilled"
+        container = f"ray-{found['role']}"
+        alike = next((pod for pod in cluster.pods if pod.head == head), None)
+        limit = _limit(alike, container) if alike else "unknown"
+        cause = ("head-out-of-memory" if head else "out-of-memory") if killed else "container-crash"
+        # Commands are about the one that is there now: of the other there is no log any more.
+        shows = alike.name if alike else found["pod"]
+        values = {"pod": shows, "container": container, "code": found["code"], "limit": limit}
+        unseen = () if killed else (f"the log of {found['pod']}, which went with it",)
+        yield Hit(cause, cluster.name, found["pod"], values, (Evidence(one.source, shown(one.note, 400)),), unseen)
 
 
 def failing(facts: Facts, cluster: Cluster) -> Iterator[Hit]:
@@ -126,7 +169,7 @@ def failing(facts: Facts, cluster: Cluster) -> Iterator[Hit]:
             evidence = (_state(pod, container), *_last_words(facts, pod, container))
             if container.out_of_memory:
                 cause = "head-out-of-memory" if pod.head and container.name != "autoscaler" else "out-of-memory"
-                yield Hit(cause, cluster.name, pod.name, {**values, "limit": _limit(pod, container)}, evidence)
+                yield Hit(cause, cluster.name, pod.name, {**values, "limit": _limit(pod, container.name)}, evidence)
             elif container.crashed:
                 if any("exec format error" in one.text for one in evidence):
                     values["arch"] = _architecture(facts, pod)
@@ -184,7 +227,8 @@ def nodes(facts: Facts, cluster: Cluster) -> Iterator[Hit]:
 
 
 def _who(pod: Pod, container: Container) -> dict[str, str]:
-    return {"pod": pod.name, "container": container.name, "node": pod.node or "its node", "image": container.image}
+    return {"pod": pod.name, "container": container.name, "node": pod.node or "its node", "image": container.image,
+            "previous": " --previous" if container.restarts else ""}  # fmt: skip
 
 
 def _state(pod: Pod, container: Container) -> Evidence:
@@ -205,8 +249,8 @@ def _last_words(facts: Facts, pod: Pod, container: Container) -> list[Evidence]:
     return []
 
 
-def _limit(pod: Pod, container: Container) -> str:
-    found = (one for one in items(pod.object, "spec", "containers") if text(one, "name") == container.name)
+def _limit(pod: Pod, container: str) -> str:
+    found = (one for one in items(pod.object, "spec", "containers") if text(one, "name") == container)
     return next((limit for one in found if (limit := text(one, "resources", "limits", "memory"))), "none")
 
 

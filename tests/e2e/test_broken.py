@@ -1,9 +1,15 @@
-"""Services that cannot start, made for real: `doctor` names the cause, and `deploy` refuses what it can foresee."""
+"""Services that cannot start, made for real: `doctor` names the cause, and `deploy` refuses what it can foresee.
+
+With SWITCHYARD_E2E_BUNDLES naming a folder, each leaves a bundle of what doctor saw there; those in tests/data/bundles
+were made so, and tests/test_doctor.py replays them without a cluster.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,8 +30,17 @@ def service(kube: Kube) -> Iterator[Service]:
         Service(kube, api, namespace, {}).run("delete", "llm", "-n", namespace, "--yes", timeout_s=300)
 
 
-def causes(service: Service) -> list[dict[str, Any]]:
-    return json.loads(service.run("doctor", "-f", FILE, "-o", "json").stdout)["findings"]
+def causes(service: Service, *arguments: str) -> list[dict[str, Any]]:
+    done = service.run("doctor", "-f", FILE, "-o", "json", *arguments)
+    assert done.stdout.startswith("{"), done.stderr
+    return json.loads(done.stdout)["findings"]
+
+
+def keep(service: Service, wanted: str) -> None:
+    """A bundle of the situation, where they are asked for. It is looked at anew, so it must still be the same."""
+    if folder := os.environ.get("SWITCHYARD_E2E_BUNDLES"):
+        found = causes(service, "--bundle", str(Path(folder) / f"{wanted}--captured.tgz"))
+        assert found[0]["id"] == wanted, found
 
 
 def first_cause(service: Service, wanted: str, within_s: float = 120) -> dict[str, Any]:
@@ -44,6 +59,7 @@ def first_cause(service: Service, wanted: str, within_s: float = 120) -> dict[st
     except AssertionError as error:
         raise AssertionError(f"{error}; found {seen}") from None
     assert finding is not None
+    keep(service, wanted)
     return finding
 
 
@@ -125,6 +141,28 @@ def test_an_operator_that_does_not_run(service: Service) -> None:
 
 def test_nothing_was_deployed(service: Service) -> None:
     assert [one["id"] for one in causes(service)] == ["service-absent"]
+    keep(service, "service-absent")
+
+
+@pytest.mark.slow
+def test_a_service_that_was_suspended(service: Service) -> None:
+    assert service.run("deploy", "-f", FILE, "--no-wait").returncode == 0
+    assert service.run("suspend", "-f", FILE, timeout_s=120).returncode == 0
+    assert [one["id"] for one in causes(service)] == ["suspended"]
+    keep(service, "suspended")
+
+
+@pytest.mark.slow
+def test_a_volume_that_nobody_provides(service: Service) -> None:
+    service.environ["SWITCHYARD__KUBERNETES__MODEL_CACHE_CLAIM"] = "weights"
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "weights", "namespace": service.namespace},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    }
+    service.api.create(claim)
+    assert first_cause(service, "claim-pending")["next_steps"]
 
 
 ENGINE = {
@@ -133,6 +171,7 @@ ENGINE = {
         "SWITCHYARD__ENGINE__KV_CACHE_GIB": "0.001",
     },
     "engine-option-unknown": {"SWITCHYARD__ENGINE__OPTIONS": "{no_such_option: 1}"},
+    "hub-unreachable": {"SWITCHYARD__MODEL__ID": "nobody/nothing"},
 }
 
 
@@ -141,6 +180,31 @@ ENGINE = {
 def test_an_engine_that_does_not_start(service: Service, cause: str) -> None:
     service.environ |= ENGINE[cause]
     assert first_cause(service, cause, within_s=400)["next_steps"]
+
+
+PROBED = {
+    "Hugging Face cannot be reached": {"SWITCHYARD__MODEL__ID": "nobody/nothing"},
+    "built for CPUs": {"SWITCHYARD__MODEL__ID": "gs://nobody/nothing"},
+    "cannot be pulled (image-registry-unreachable)": {"SWITCHYARD__KUBERNETES__IMAGE": "registry.invalid/nothing:1"},
+}
+
+
+@pytest.mark.parametrize("said", PROBED)
+def test_a_probe_finds_out_before_anything_is_written(service: Service, said: str) -> None:
+    service.environ |= PROBED[said]
+    done = service.run("deploy", "-f", FILE, "--no-wait", "--probe", timeout_s=120)
+    assert done.returncode == 1, done.stderr
+    assert said in done.stdout
+    accounts = [one["metadata"]["name"] for one in service.api.list(kinds.SERVICEACCOUNT, service.namespace)]
+    left = service.api.list(kinds.POD, service.namespace) + service.api.list(kinds.RAYSERVICE, service.namespace)
+    assert (left, accounts) == ([], ["default"]), "the probe cleans up"
+
+
+def test_a_probe_that_finds_nothing_is_followed_by_the_deployment(service: Service) -> None:
+    done = service.run("deploy", "-f", FILE, "--no-wait", "--probe", timeout_s=120)
+    assert done.returncode == 0, done.stderr
+    assert "the image starts, and tiny comes with the image" in done.stdout
+    assert len(service.api.list(kinds.RAYSERVICE, service.namespace)) == 1
 
 
 def test_a_namespace_that_does_not_exist(service: Service) -> None:

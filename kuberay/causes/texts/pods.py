@@ -38,7 +38,7 @@ CAUSES: tuple[Cause, ...] = (
         "secret-key-missing",
         Ranks.STARTING,
         "The {kind} {secret} has no key {key}",
-        "{pod} takes a variable from it, and the kubelet does not start the container without it.",
+        "{pod} takes a variable or a file from it, and the kubelet does not start the container without it.",
         (
             (
                 "See its keys",

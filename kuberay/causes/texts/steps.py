@@ -29,7 +29,7 @@ DEPLOY = (
 )
 LAST_LOG = (
     "Read what it said last",
-    "{kubectl} logs {pod} -c {container} --previous --tail 80",
+    "{kubectl} logs {pod} -c {container}{previous} --tail 80",
 )
 AUTOSCALER_LOG = (
     "Read the autoscaler's log",

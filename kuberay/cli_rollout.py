@@ -1,0 +1,248 @@
+"""The sub-commands that decide what serves: ``rollout``, ``promote``, ``abort``, ``rollback``, ``history``.
+
+Exit codes: 0 done, 1 it failed, was refused, aborted or rolled back, 2 wrong use, 130 ended by Ctrl-C, which leaves
+the rollout where it stands: the same command goes on with it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kuberay.cli_common import (
+    ContextOption,
+    FileOption,
+    MaybeFileOption,
+    NameArgument,
+    NamespaceOption,
+    OutputOption,
+    Target,
+    YesOption,
+    checked,
+    fail,
+    one_of,
+    prices_of,
+    target,
+)
+from kuberay.errors import KubeRayError, Refused
+
+if TYPE_CHECKING:
+    from kuberay.rollout.record import Record
+    from kuberay.rollout.store import Store
+
+Say = Callable[[str, str], None]
+AutoOption = Annotated[bool, typer.Option("--auto", help="Promote on a good verdict, abort on a bad one.")]
+ReasonOption = Annotated[str, typer.Option("--reason", "-m", help="Why; it is kept in the history.")]
+
+
+def rollout(
+    ctx: typer.Context,
+    file: FileOption,
+    context: ContextOption = None,
+    auto: AutoOption = False,
+    wait: Annotated[bool, typer.Option(help="Stay until it is decided; without, end once it is held.")] = True,
+    force: Annotated[bool, typer.Option(help="Apply even what diff refuses, and fields others manage.")] = False,
+    output: OutputOption = "text",
+) -> None:
+    """Bring a new release up beside the one that serves, hold it, validate it, and switch when that is decided.
+
+    Without --auto it waits for `switchyard promote` or `switchyard abort`, which anybody may give from anywhere.
+    Running it again goes on where an earlier run was ended.
+
+    Example: switchyard rollout -f deploy/gke-l4.yaml --auto
+    """
+    one_of(output, "text", "json")
+    with _ending(output) as (say, done):
+        done.append(_rollout(ctx, file, context, say, auto=auto, wait=wait, force=force, quiet=output == "json"))
+
+
+def promote(
+    name: NameArgument = None,
+    file: MaybeFileOption = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    reason: ReasonOption = "",
+    force: Annotated[bool, typer.Option(help="Although the verdict is bad or not there; needs --reason.")] = False,
+    output: OutputOption = "text",
+) -> None:
+    """Let a release that is held have the traffic.
+
+    Example: switchyard promote -f deploy/gke-l4.yaml
+    """
+    from kuberay.rollout.record import Verb
+
+    if force and not reason:
+        raise typer.BadParameter("say why with --reason: it is kept in the history.", param_hint="--force")
+    with _ending(output) as (say, done):
+        done.append(_wish(target(name, file, namespace, context), Verb.PROMOTE, reason, say, force=force))
+
+
+def abort(
+    name: NameArgument = None,
+    file: MaybeFileOption = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    reason: ReasonOption = "",
+    output: OutputOption = "text",
+) -> None:
+    """End a rollout, in whatever state it is: what served before serves, and the new cluster goes.
+
+    Example: switchyard abort -f deploy/gke-l4.yaml -m "answers are too long"
+    """
+    from kuberay.rollout.record import Verb
+
+    with _ending(output, wanted=("aborted", "rolled back")) as (say, done):
+        done.append(_wish(target(name, file, namespace, context), Verb.ABORT, reason, say))
+
+
+def rollback(
+    revision: Annotated[int | None, typer.Argument(help="Default: the last other release that served.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the service, instead of a file.")] = None,
+    file: MaybeFileOption = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    yes: YesOption = False,
+    output: OutputOption = "text",
+) -> None:
+    """Go back to an earlier revision, or forward again: at once where its cluster still runs.
+
+    Example: switchyard rollback -f deploy/gke-l4.yaml
+    """
+    one_of(output, "text", "json")
+    with _ending(output) as (say, done):
+        done.append(_rollback(target(name, file, namespace, context), revision, say, yes=yes))
+
+
+def history(
+    name: NameArgument = None,
+    file: MaybeFileOption = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    output: OutputOption = "text",
+) -> None:
+    """List a service's revisions: who, when, how each ended.
+
+    Example: switchyard history -f deploy/gke-l4.yaml
+    """
+    from kuberay.rollout.show import as_json, table
+
+    one_of(output, "text", "json")
+    try:
+        there = target(name, file, namespace, context)
+        known = _store(there).all()
+    except KubeRayError as error:
+        fail(error)
+    print(json.dumps([as_json(one) for one in known], indent=2) if output == "json" else table(known, there.name))
+
+
+def _rollout(
+    ctx: typer.Context, file: str, context: str | None, say: Say, *, auto: bool, wait: bool, force: bool, quiet: bool
+) -> Record:
+    from kuberay import deploy as steps
+    from kuberay import plan_screen
+    from kuberay.api import Api
+    from kuberay.diff import Effect
+    from kuberay.rollout import begin
+    from kuberay.rollout.drive import drive
+    from kuberay.rollout.record import Kind
+
+    service = checked(file)
+    api = Api.connect(context)
+    there = Target(api, service.kubernetes.namespace, service.name)
+    outlook = steps.look(api, service, prices_of(ctx, file))
+    store = _store(there)
+    current = begin.running(store.all())
+    if outlook.plan.effect is not Effect.NOTHING:
+        if not quiet:
+            print("\n".join(plan_screen.lines(outlook)), flush=True)
+        if outlook.refusals and not force:
+            reasons = outlook.refusals if quiet else ["for the reasons above"]
+            raise Refused(f"Nothing was changed: {' '.join(reasons)} --force applies it all the same.")
+    elif current is None:
+        raise Refused(f"{service.name} is as {file} says: there is nothing to roll out.")
+    record = begin.forward(store, service, outlook, Kind.ROLLOUT, auto=auto)
+    say("begin", f"revision {record.number}: release {record.green.release} beside {record.blue.release or 'nothing'}")
+    steps.prepare(api, service, outlook)
+    record = drive(api, there.namespace, record, say, leave=() if wait else ("hold", "failed"))
+    for patch in outlook.plan.patches if outlook.plan.effect is not Effect.NEW_CLUSTER else ():
+        steps.carry(api, service, patch)
+    return record
+
+
+def _wish(there: Target, verb: Any, reason: str, say: Say, *, force: bool = False) -> Record:
+    from kuberay.rollout import begin
+    from kuberay.rollout.drive import drive
+    from kuberay.rollout.record import Kind, Verb, Wish
+
+    store = _store(there)
+    record = begin.running(store.all())
+    if record is None or record.kind is Kind.ROLLBACK:
+        raise Refused(f"No rollout of {there.name} is under way. switchyard history shows what was.")
+    if verb is Verb.PROMOTE and record.verdict == "fail" and not force:
+        raise Refused(
+            f"The verdict on revision {record.number} is bad; switchyard report {record.number} shows why. "
+            "switchyard abort takes it back; --force with --reason promotes it all the same."
+        )
+    store.wish(record.number, Wish(verb, begin.who(), reason, force))
+    say(verb.value, f"revision {record.number}: release {record.green.release}")
+    return drive(there.api, there.namespace, record, say)
+
+
+def _rollback(there: Target, revision: int | None, say: Say, *, yes: bool) -> Record:
+    from kuberay.observe import observe
+    from kuberay.rollout import begin
+    from kuberay.rollout.drive import drive
+    from kuberay.rollout.record import Kind, Verb
+    from kuberay.rollout.seen import seen
+
+    store = _store(there)
+    snapshot = observe(there.api, there.namespace, there.name, logs=False)
+    known = store.all()
+    current = begin.running(known)
+    if current is not None and current.kind is Kind.ROLLBACK and revision in (None, current.green.revision):
+        return drive(there.api, there.namespace, current, say)
+    if current is not None and current.kind is Kind.ROLLOUT and "switched" in current.times and revision is None:
+        return _wish(there, Verb.ABORT, "rolled back", say)  # it is being watched still
+    way = begin.way_back(known, seen(snapshot), revision)
+    say("plan", way.text)
+    if not yes and sys.stdin.isatty():
+        typer.confirm("Go?", abort=True)
+    return drive(there.api, there.namespace, begin.back(store, known, snapshot, way), say)
+
+
+@contextmanager
+def _ending(output: str, wanted: Collection[str] = ("serves",)) -> Iterator[tuple[Say, list[Record]]]:
+    """Progress on the way, the outcome and the exit code at the end."""
+    from kuberay.rollout.show import as_json, conclusion
+
+    one_of(output, "text", "json")
+    begun = time.monotonic()
+    done: list[Record] = []
+
+    def say(phase: str, text: str) -> None:
+        stream = sys.stderr if output == "json" else sys.stdout
+        print(f"  {time.monotonic() - begun:5.0f} s  {phase:9} {text}", file=stream, flush=True)
+
+    try:
+        yield say, done
+    except KubeRayError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        print("\nStopped. The rollout stays where it is: the same command goes on with it.", file=sys.stderr)
+        raise typer.Exit(130) from None
+    record = done[0]
+    print(json.dumps(as_json(record), indent=2) if output == "json" else conclusion(record))
+    if not record.running and record.outcome.value not in wanted:
+        raise typer.Exit(1)
+
+
+def _store(there: Target) -> Store:
+    from kuberay.rollout.store import Store
+
+    return Store(there.api, there.namespace, there.name)

@@ -1,0 +1,186 @@
+"""Begins a change of a service: a record of what is to be, beside one of what is."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from kuberay.config import Service
+from kuberay.errors import Refused
+from kuberay.manifest import release_of
+from kuberay.outlook import Outlook
+from kuberay.rollout.record import Kind, Outcome, Place, Record
+from kuberay.rollout.seen import Seen, seen
+from kuberay.rollout.store import Store
+from kuberay.snapshot import Snapshot
+
+
+def who() -> str:
+    """The person and machine that a record names."""
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (OSError, KeyError):  # an account without a name
+        return f"{os.getuid()}@{socket.gethostname()}"
+
+
+def running(known: list[Record]) -> Record | None:
+    """The change that has not ended, if there is one."""
+    return known[-1] if known and known[-1].running else None
+
+
+def forward(store: Store, service: Service, outlook: Outlook, kind: Kind, *, auto: bool) -> Record:
+    """A record of the service file's release. One that waits for the same release is gone on with.
+
+    Raises:
+        Refused: another release is being rolled out.
+    """
+    known, there = store.all(), seen(outlook.snapshot)
+    release = release_of(service).id
+    current = running(known)
+    if current is not None:
+        same = current.kind is kind and current.green.release == release
+        if same and store.objects(current.number) == list(outlook.wanted):
+            return current
+        _end(store, current, there)
+    blue = store.adopt(outlook.snapshot.service, there, known) if outlook.snapshot.service else Place()
+    number = max((one.number for one in store.all()), default=0) + 1
+    record = Record(
+        number,
+        service.name,
+        kind,
+        Place(number, release),
+        blue,
+        strategy=service.kubernetes.upgrade.strategy,
+        by=who(),
+        began=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        auto=auto,
+        start_s=service.rollout.start_s,
+        watch_s=service.rollout.watch.seconds,
+    )
+    store.create(record, outlook.wanted, service.rollout.model_dump_json())
+    return record
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way back (or forward again) to an earlier revision.
+
+    Attributes:
+        target: the revision.
+        cluster: that still runs it and is ready: the way is warm. Empty: a cluster has to be started.
+        seconds: about how long it takes; None where nobody knows.
+    """
+
+    target: Record
+    cluster: str
+    seconds: float | None
+
+    @property
+    def text(self) -> str:
+        """In a sentence."""
+        about = f"revision {self.target.number} (release {self.target.green.release})"
+        if self.cluster:
+            return f"{about} still runs on {self.cluster}: the traffic is there in about {self.seconds:.0f} s"
+        took = f"about {self.seconds / 60:.1f} min, as last time" if self.seconds else "as long as any start"
+        return f"{about} has no cluster any more: a new one is started, which takes {took}"
+
+
+WARM_S = 10.0
+"""What a warm rollback takes: measured, docs/rollouts.md."""
+
+
+def way_back(known: list[Record], there: Seen, number: int | None) -> Way:
+    """Which revision to go back to, and how.
+
+    Args:
+        number: of the revision; None: the last one that served before the release that serves now.
+
+    Raises:
+        Refused: there is none, or it serves already.
+    """
+    now = there.release_of(there.active)
+    if number is None:
+        former = [one for one in known if one.outcome is Outcome.SERVES and one.green.release != now]
+        if not former:
+            raise Refused("No other release has served before: there is nothing to go back to.")
+        target = former[-1]
+    else:
+        found = [one for one in known if one.number == number]
+        if not found:
+            kept = ", ".join(str(one.number) for one in known) or "none"
+            raise Refused(f"There is no revision {number}; kept are: {kept}.")
+        target = found[0]
+    release = target.green.release
+    if release == now and not there.pending:
+        raise Refused(f"Revision {target.number} (release {release}) serves already.")
+    named = [target.green.cluster, *sorted(there.alive, reverse=True)]
+    warm = [name for name in named if there.release_of(name) == release and there.ready.get(name)]
+    if warm:
+        return Way(target, warm[0], WARM_S)
+    took = [_took(one) for one in known if one.green.release == release]
+    return Way(target, "", next((one for one in reversed(took) if one), None))
+
+
+def back(store: Store, known: list[Record], snapshot: Snapshot, way: Way) -> Record:
+    """A record of the way back.
+
+    Raises:
+        Refused: a rollout is under way that has not switched: abort it instead.
+    """
+    there = seen(snapshot)
+    current = running(known)
+    if current is not None:
+        _end(store, current, there)
+    blue = store.adopt(snapshot.service, there, known) if snapshot.service else Place()
+    number = max(one.number for one in store.all()) + 1
+    target = replace(way.target.green, cluster=way.cluster)
+    record = Record(
+        number,
+        store.service,
+        Kind.ROLLBACK,
+        target,
+        blue,
+        strategy=way.target.strategy,
+        by=who(),
+        began=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        warm=bool(way.cluster),
+        start_s=way.target.start_s,
+        watch_s=0,
+    )
+    store.create(record, (), "{}")
+    return record
+
+
+def make_way(store: Store, snapshot: Snapshot, release: str) -> None:
+    """Before a deployment: end an earlier one, of another release, that nobody waited for.
+
+    Raises:
+        Refused: a rollout is under way, which has to be decided about.
+    """
+    current = running(store.all())
+    if current is not None and (current.kind is not Kind.DEPLOY or current.green.release != release):
+        _end(store, current, seen(snapshot))
+
+
+def _end(store: Store, current: Record, there: Seen) -> None:
+    release = current.green.release
+    if current.kind is not Kind.DEPLOY:
+        raise Refused(
+            f"Revision {current.number} (release {release}, by {current.by}) is being rolled out. switchyard promote "
+            "or switchyard abort ends it; switchyard history shows it."
+        )
+    serves = there.release_of(there.active) == release
+    outcome = Outcome.SERVES if serves else Outcome.FAILED
+    why = "it serves" if serves else "another release was applied before it served"
+    store.write(replace(current, outcome=outcome, why=why))
+
+
+def _took(record: Record) -> float | None:
+    """Seconds from applying a release to its traffic."""
+    if not {"applied", "switched"} <= record.times.keys():
+        return None
+    applied, switched = (datetime.fromisoformat(record.times[one]) for one in ("applied", "switched"))
+    return (switched - applied).total_seconds()

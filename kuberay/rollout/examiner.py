@@ -1,0 +1,128 @@
+"""Reaches the clusters of a rollout, has their releases examined and their traffic watched. Edge."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+from kuberay.api import Api
+from kuberay.kinds import CONFIGMAP, POD
+from kuberay.release import CONFIG_KEY, parse
+from kuberay.rollout import checks, slo, validate, verdict
+from kuberay.rollout.checks import Place
+from kuberay.rollout.record import Record
+from kuberay.rollout.sampling import sample
+from kuberay.rollout.seen import Seen
+from kuberay.rollout.slo import Sample
+from kuberay.rollout_config import Rollout
+from kuberay.snapshot import CLUSTER_LABEL, Object, condition_of, dig
+
+PORT = 8000
+MOST_SAMPLES = 20_000
+
+
+class Examiner:
+    """Examines releases through port-forwards to their pods.
+
+    Args:
+        say: told what is being done.
+    """
+
+    def __init__(self, api: Api, namespace: str, settings: Rollout, say: Callable[[str, str], None]) -> None:
+        self._api, self._namespace, self._settings, self._say = api, namespace, settings, say
+        self._before: list[Sample] = []
+        self._after: list[Sample] = []
+        self._key = os.environ.get("SWITCHYARD_API_KEY")
+
+    def examine(
+        self, record: Record, green: str, blue: str, there: Seen, stop: Callable[[], bool]
+    ) -> tuple[bool, str] | None:
+        """Whether the release may serve, and the verdict as JSON; None where ``stop`` became true before that."""
+        self._before += self._sampled(blue)
+        last = [0.0, False]
+
+        def stopped() -> bool:
+            if not last[1] and time.monotonic() - last[0] > 2:
+                last[0], last[1] = time.monotonic(), stop()
+            return bool(last[1])
+
+        with ExitStack() as stack:
+            places = [self._place(stack, "green", green, record.green.release, there)]
+            if blue:
+                places.append(self._place(stack, "blue", blue, record.blue.release, there))
+            evidence = checks.gather(
+                self._settings,
+                places[0],
+                places[1] if blue else None,
+                stop=stopped,
+                report=lambda text: self._say("validate", text),
+            )
+            if stopped():
+                return None
+            kind = validate.release_kind(
+                self._config(record, record.blue.release), self._config(record, record.green.release)
+            )
+            found = validate.judge(
+                evidence, self._settings, kind=kind, at=datetime.now(UTC).isoformat(timespec="seconds")
+            )
+            for line in verdict.lines(found):
+                self._say("verdict", line)
+            warmed = checks.warm(self._settings, places[0], stop=stopped)
+            self._say("warm", warmed.text)
+        self._before += self._sampled(blue)
+        return found.passed, json.dumps(found.to_json())
+
+    def watch(self, record: Record, cluster: str, left_s: float) -> str:
+        """Look at the traffic once, and wait until the next look; what is wrong, empty while nothing is."""
+        limits = self._settings.watch
+        self._after = (self._after + self._sampled(cluster))[-MOST_SAMPLES:]
+        failures: list[str] = []
+        prompts = self._settings.checks.golden.prompts
+        if limits.golden and prompts:
+            with ExitStack() as stack:
+                place = self._place(stack, "green", cluster, record.green.release, None)
+                failures = checks.golden_failures(prompts, place)
+        health = slo.judge(self._before, self._after, limits, failures)
+        self._say("watch", f"{left_s:.0f} s left; {health.text}")
+        if not health.ok:
+            return health.text
+        time.sleep(min(limits.interval_s, max(left_s, 0)))
+        return ""
+
+    def _sampled(self, cluster: str) -> list[Sample]:
+        if not cluster:
+            return []
+        pods = [pod["metadata"]["name"] for pod in self._ready(cluster)]
+        return sample(self._api, self._namespace, pods, at=time.time())
+
+    def _ready(self, cluster: str) -> list[Object]:
+        pods = self._api.list(POD, self._namespace, selector=f"{CLUSTER_LABEL}={cluster},ray.io/node-type=worker")
+        return [pod for pod in pods if condition_of(pod, "Ready").get("status") == "True"]
+
+    def _place(self, stack: ExitStack, label: str, cluster: str, release: str, there: Seen | None) -> Place:
+        ready = self._ready(cluster)
+        pod = ready[0]["metadata"]["name"] if ready else f"{cluster}-has-no-ready-worker"
+        url = stack.enter_context(self._api.forward(pod, PORT, self._namespace)).url
+        count = there.ready.get(cluster, 0) if there else None
+        return Place(url, label, release, self._model(url), self._key, count)
+
+    def _model(self, url: str) -> str:
+        """The served name, as the release itself tells; empty where it does not answer."""
+        request = Request(f"{url}/v1/models", headers={"Authorization": f"Bearer {self._key}"} if self._key else {})
+        try:
+            with urlopen(request, timeout=30) as answer:
+                return str(dig(json.load(answer), "data", 0, "id", default=""))
+        except (URLError, OSError, ValueError):
+            return ""
+
+    def _config(self, record: Record, release: str) -> dict[str, object]:
+        if not release:
+            return {}
+        found = self._api.get(CONFIGMAP, f"{record.service}-release-{release}", self._namespace)
+        return parse(dig(found, "data", CONFIG_KEY))

@@ -1,0 +1,145 @@
+"""One rollout of a service at a time: a Lease in its namespace, held by whoever executes it.
+
+As client-go's leader election: whether another's lease has run out is told by one's own clock, from how long it has
+not been renewed, so clocks need not agree.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any
+
+from kuberay.api import Api
+from kuberay.errors import ApiError, Conflict, NotFound
+from kuberay.kinds import LEASE
+from kuberay.rayservice import Json
+from kuberay.snapshot import INSTANCE_LABEL, dig
+
+DURATION_S = 10
+RENEW_S = 3.0
+
+
+class Lease:
+    """A lease that is held while the context is open.
+
+    Args:
+        holder: who, to be shown to others; must differ from process to process.
+    """
+
+    def __init__(self, api: Api, namespace: str, service: str, holder: str, duration_s: int = DURATION_S) -> None:
+        self._api, self._namespace, self._service = api, namespace, service
+        self.holder, self._duration = holder, duration_s
+        self._name = f"{service}-rollout"
+        self._stop = threading.Event()
+        self._renewed = 0.0
+        self._thread: threading.Thread | None = None
+
+    @property
+    def held(self) -> bool:
+        """Nobody else can have it: it was renewed within its duration."""
+        return self._thread is not None and time.monotonic() - self._renewed < self._duration
+
+    def acquire(self, within: float, waiting: Callable[[str], None]) -> bool:
+        """Take it, waiting for another holder to end or to vanish; False if one still works after ``within`` s.
+
+        Args:
+            waiting: told who has it.
+        """
+        deadline = time.monotonic() + within
+        last: tuple[Any, ...] = ()
+        since, told = time.monotonic(), ""
+        while True:
+            lease = self._read()
+            spec: Json = dig(lease, "spec", default={})
+            other = spec.get("holderIdentity") or ""
+            key = (other, spec.get("renewTime"), spec.get("leaseTransitions"))
+            if key != last:
+                last, since = key, time.monotonic()
+            duration = spec.get("leaseDurationSeconds") or self._duration
+            free = not other or other == self.holder or time.monotonic() - since > duration
+            if free and self._take(lease):
+                self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+                self._thread.start()
+                return True
+            if other and other != told:
+                told = other
+                waiting(other)
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.5)
+
+    def release(self) -> None:
+        """Give it back, so that the next one need not wait."""
+        self._stop.set()
+        if self._thread is None:
+            return
+        self._thread.join()
+        self._thread = None
+        try:
+            lease = self._read()
+            if dig(lease, "spec", "holderIdentity") == self.holder:
+                self._patch(lease, {"holderIdentity": "", "renewTime": _now()})
+        except ApiError:
+            pass  # it runs out by itself
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def _renew(self) -> None:
+        while not self._stop.wait(RENEW_S):
+            try:
+                lease = self._read()
+                if dig(lease, "spec", "holderIdentity") != self.holder:
+                    self._renewed = 0.0
+                    return
+                began = time.monotonic()
+                self._patch(lease, {"renewTime": _now()})
+                self._renewed = began
+            except ApiError:
+                continue  # `held` tells when that has lasted too long
+
+    def _take(self, lease: Json) -> bool:
+        began = time.monotonic()
+        spec = {
+            "holderIdentity": self.holder,
+            "leaseDurationSeconds": self._duration,
+            "acquireTime": _now(),
+            "renewTime": _now(),
+            "leaseTransitions": dig(lease, "spec", "leaseTransitions", default=0) + 1,
+        }
+        try:
+            self._patch(lease, spec)
+        except Conflict:
+            return False
+        self._renewed = began
+        return True
+
+    def _patch(self, lease: Json, spec: Json) -> None:
+        change = {"metadata": {"resourceVersion": lease["metadata"]["resourceVersion"]}, "spec": spec}
+        self._api.patch(LEASE, self._name, self._namespace, change)
+
+    def _read(self) -> Json:
+        try:
+            return self._api.get(LEASE, self._name, self._namespace)
+        except NotFound:
+            labels = {INSTANCE_LABEL: self._service, "app.kubernetes.io/managed-by": "switchyard"}
+            about = {"name": self._name, "namespace": self._namespace, "labels": labels}
+            try:
+                return self._api.create(
+                    {"apiVersion": LEASE.version, "kind": LEASE.name, "metadata": about, "spec": {}}
+                )
+            except Conflict:
+                return self._api.get(LEASE, self._name, self._namespace)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

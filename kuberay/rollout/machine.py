@@ -1,0 +1,283 @@
+"""The next step of a rollout, from its record and what is seen. Pure: no clock, no cluster, nothing remembered.
+
+Laws, which tests hold for every record and every observation there can be:
+
+1. Green is approved only on a good verdict (``auto``), or because somebody wished it: with a good verdict, or without
+   one in so many words. `deploy` decides before it begins, and approves what it applies.
+2. Once blue is to have the traffic again, green is refused before anything else happens.
+3. Nothing is deleted but the green cluster of an aborted rollout, never one that serves or is to serve.
+4. A record that has ended asks for nothing.
+5. Doing a step and looking again never asks for the same step, unless the world refused it.
+
+The phases::
+
+    apply ─> start ─> validate ─> hold ─> open ─> watch ─> serves
+               │         │         │        │        │
+               └─────────┴─────────┴────────┴────────┴──> back ─> aborted | rolled back
+
+How blue gets the traffic back without a third cluster, on an operator that knows no way back (docs/rollouts.md): apply
+its objects with the strategy ``None``, so that KubeRay makes nothing new; point the status's pending cluster at it
+(or at nothing, where it still serves); when it serves, put the strategy back, which changes nothing: same hash.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from kuberay.rollout.record import Kind, Outcome, Place, Record, Verb
+from kuberay.rollout.seen import Apps, Seen
+from serve_app.decision import Verb as Decided
+
+NO_STRATEGY = "None"
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing to do until something changes. ``phase`` is the phase that it waits in."""
+
+    phase: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Decide:
+    """Write the decision about green's release. ``cluster`` is empty while green has none."""
+
+    verb: Decided
+    release: str
+    cluster: str
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Apply:
+    """Apply the objects of a revision, with this upgrade strategy."""
+
+    revision: int
+    strategy: str
+
+
+@dataclass(frozen=True)
+class Point:
+    """Set the status's pending cluster; empty: none. Only if ``active`` still is the one that serves."""
+
+    cluster: str
+    active: str
+
+
+@dataclass(frozen=True)
+class Delete:
+    """Delete a RayCluster."""
+
+    cluster: str
+
+
+@dataclass(frozen=True)
+class Validate:
+    """Send requests to green, and to blue beside it, and judge the answers."""
+
+    green: str
+    blue: str
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Look at the traffic for a while, ``left_s`` seconds at most."""
+
+    cluster: str
+    left_s: float
+
+
+@dataclass(frozen=True)
+class Note:
+    """Write into the record what has been found out: green's cluster, the way back, a phase, that nothing is warm."""
+
+    green: str = ""
+    back: str = ""
+    phase: str = ""
+    cold: bool = False
+
+
+@dataclass(frozen=True)
+class Finish:
+    """It has ended."""
+
+    outcome: Outcome
+    why: str
+
+
+Step = Wait | Decide | Apply | Point | Delete | Validate | Watch | Note | Finish
+
+
+def step(record: Record, seen: Seen, now: datetime) -> Step:
+    """What is to be done now."""
+    if not record.running:
+        return Wait("ended", record.why)
+    if record.back:
+        return _back(record, seen)
+    if record.wish.verb is Verb.ABORT:
+        return Note(back=f"{record.wish.by}: {record.wish.reason or 'asked for'}")
+    if record.warm:
+        if not seen.release_of(record.green.cluster):
+            return Note(cold=True)
+        return _settle(record.green, record, seen) or Finish(Outcome.SERVES, f"{record.green.cluster} serves again")
+    if "applied" not in record.times:
+        return _apply(record, seen)
+    if seen.spec_release != record.green.release:
+        return Finish(Outcome.FAILED, f"somebody else applied release {seen.spec_release or 'nothing'} meanwhile")
+    return _forward(record, seen, now)
+
+
+def note(record: Record, found: Note, now: datetime) -> Record:
+    """The record with what was found out."""
+    if found.green:
+        record = replace(record, green=replace(record.green, cluster=found.green))
+    if found.back:
+        record = replace(record, back=found.back).stamped("back", now)
+    if found.cold:
+        record = replace(record, warm=False, green=replace(record.green, cluster=""))
+    return record.stamped(found.phase, now) if found.phase else record
+
+
+def phase(record: Record, seen: Seen, now: datetime) -> str:
+    """The phase it is in, in one word."""
+    following = step(record, seen, now)
+    match following:
+        case Wait(phase=name):
+            return name
+        case Validate():
+            return "validate"
+        case Watch():
+            return "watch"
+        case Finish(outcome=outcome):
+            return outcome.value
+        case _:
+            return "back" if record.back else "apply" if "applied" not in record.times else "open"
+
+
+def _apply(record: Record, seen: Seen) -> Step:
+    """The decision first: the gate must never see a release about which an old one still holds."""
+    wanted = Decided.HOLD if record.kind is Kind.ROLLOUT else Decided.APPROVE
+    decision = seen.decisions.get(record.green.release)
+    serves = seen.active and seen.release_of(seen.active) == record.green.release
+    if not serves and (decision is None or decision.verb is not wanted or decision.cluster):
+        return Decide(wanted, record.green.release, "", record.by, f"revision {record.number}")
+    return Apply(record.green.revision, record.strategy)
+
+
+def _forward(record: Record, seen: Seen, now: datetime) -> Step:
+    if not seen.observed:
+        return Wait("start", "KubeRay has not seen it yet")
+    if seen.release_of(seen.active) == record.green.release and not seen.pending:
+        return _after(record, seen, now)
+    green = seen.pending
+    if not green or seen.release_of(green) != record.green.release:
+        return _patience(record, now, "KubeRay makes a cluster")
+    if record.green.cluster != green:
+        return Note(green=green)
+    if seen.apps is Apps.FAILED:
+        return _failed(record, seen.trouble or "its applications failed")
+    if seen.apps in (Apps.NONE, Apps.STARTING):
+        return _patience(record, now, seen.trouble or "its pods start")
+    if not seen.active or seen.apps is Apps.RUNNING or record.kind is not Kind.ROLLOUT:
+        return Wait("open", "KubeRay is about to switch" if seen.apps is Apps.RUNNING else "its gate opens")
+    return _held(record, seen)
+
+
+def _held(record: Record, seen: Seen) -> Step:
+    """Law 1."""
+    decision = seen.decisions.get(record.green.release)
+    if decision and decision.verb is Decided.APPROVE and decision.cluster in ("", seen.pending):
+        return Wait("open", "the gate opens")
+    wish = record.wish
+    if wish.verb is Verb.PROMOTE and (record.verdict == "pass" or wish.override):
+        return Decide(Decided.APPROVE, record.green.release, seen.pending, wish.by, wish.reason or "promoted")
+    if not record.verdict:
+        return Validate(seen.pending, seen.active)
+    if record.verdict == "pass" and record.auto:
+        return Decide(Decided.APPROVE, record.green.release, seen.pending, record.by, "the verdict is good")
+    if record.auto:
+        return Note(back="the verdict is bad")
+    said = "the verdict is good" if record.verdict == "pass" else "the verdict is bad"
+    return Wait("hold", f"{said}; it waits for promote or abort")
+
+
+def _after(record: Record, seen: Seen, now: datetime) -> Step:
+    """Green serves."""
+    if record.green.cluster != seen.active:
+        return Note(green=seen.active)
+    if "switched" not in record.times:
+        return Note(phase="switched")
+    if record.breach and record.auto:
+        return Note(back=record.breach)
+    left = record.watch_s - (record.since("switched", now) or 0)
+    moved = bool(record.blue.cluster) and record.blue.cluster != seen.active
+    if moved and record.kind is Kind.ROLLOUT and left > 0 and not record.breach:
+        return Watch(seen.active, left)
+    if record.breach:
+        return Finish(Outcome.SERVES, f"it serves, but: {record.breach}")
+    return Finish(Outcome.SERVES, "it serves")
+
+
+def _back(record: Record, seen: Seen) -> Step:
+    """Laws 2 and 3."""
+    green, blue = record.green, record.blue
+    if not blue.cluster:
+        return Finish(Outcome.FAILED, "nothing served before it: switchyard delete ends it")
+    if not seen.release_of(blue.cluster):
+        # The spec must not go on asking for what is gone, with a strategy that starts nothing.
+        serves = green if seen.active == green.cluster != "" else blue if seen.spec_release == blue.release else None
+        if serves and (seen.spec_release, seen.strategy) != (serves.release, record.strategy):
+            return Apply(serves.revision, record.strategy)
+        return Finish(Outcome.FAILED, f"{blue.cluster}, which served before, is gone: rollback starts it anew")
+    decision = seen.decisions.get(green.release)
+    if seen.active == blue.cluster and green.release != blue.release:
+        refused = decision is not None and decision.verb is Decided.REFUSE
+        if not refused and (seen.pending or seen.spec_release == green.release or "applied" not in record.times):
+            return Decide(Decided.REFUSE, green.release, green.cluster, record.wish.by or record.by, record.back)
+    following = _settle(blue, record, seen)
+    if following is not None:
+        return following
+    if "switched" in record.times:
+        return Finish(Outcome.ROLLED_BACK, record.back)
+    if green.cluster in seen.alive:
+        return Delete(green.cluster)
+    if green.cluster in seen.leaving:
+        return Wait("back", f"the pods of {green.cluster} end")
+    return Finish(Outcome.ABORTED, record.back)
+
+
+def _settle(goal: Place, record: Record, seen: Seen) -> Step | None:
+    """Towards: ``goal`` serves, nothing is pending, and the RayService asks for just that. None: it is so."""
+    there = seen.active == goal.cluster and not seen.pending
+    asked = seen.spec_release == goal.release
+    if there and asked:
+        if seen.strategy == record.strategy:
+            return None
+        return Apply(goal.revision, record.strategy)
+    if not asked or seen.strategy != NO_STRATEGY:
+        return Apply(goal.revision, NO_STRATEGY)
+    if not seen.observed:
+        return Wait("back", "KubeRay has not seen it yet")
+    wanted = "" if seen.active == goal.cluster else goal.cluster
+    if seen.pending != wanted:
+        return Point(wanted, seen.active)
+    return Wait("back", f"KubeRay moves the traffic to {goal.cluster}")
+
+
+def _failed(record: Record, why: str) -> Step:
+    if record.auto and record.blue.cluster:
+        return Note(back=why)
+    return Wait("failed", f"{why}; switchyard doctor says more, switchyard abort takes it back")
+
+
+def _patience(record: Record, now: datetime, why: str) -> Step:
+    waited = record.since("applied", now) or 0
+    if waited <= record.start_s:
+        return Wait("start", why)
+    late = f"it is not ready after {record.start_s:g} s: {why}"
+    if record.auto and record.blue.cluster:
+        return Note(back=late)
+    return Wait("start", late)

@@ -1,0 +1,255 @@
+"""Executes a rollout: looks, asks the state machine, does the step, looks again.
+
+Everything a later run needs is in the cluster, so that this may be ended at any point and gone on with from anywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from kuberay.api import Api
+from kuberay.decisions import decide, decision
+from kuberay.errors import ApiError, Incomplete, Invalid, NotFound, Refused, Unreachable
+from kuberay.kinds import CONFIGMAP, POD, RAYCLUSTER, RAYSERVICE, SERVICE
+from kuberay.rayservice import Json
+from kuberay.rollout import machine
+from kuberay.rollout.examiner import Examiner
+from kuberay.rollout.lease import Lease
+from kuberay.rollout.machine import Step, Wait
+from kuberay.rollout.record import Outcome, Record, Verb
+from kuberay.rollout.seen import Seen, seen
+from kuberay.rollout.store import Store, read
+from kuberay.rollout_config import Rollout
+from kuberay.snapshot import CLUSTER_LABEL, INSTANCE_LABEL, SERVICE_LABEL, Snapshot
+from kuberay.wait import Target, Verdict, wait_for
+from serve_app.decision import Verb as Decided
+from serve_app.decision import config_map
+
+LOOK_S = 30.0
+"""A wait looks anew after so long, for what depends on the clock alone."""
+AWAY_S = 300.0
+"""How long the API server may be away."""
+MOST_REFUSALS = 10
+
+Say = Callable[[str, str], None]
+"""Told the phase, and what happens in it."""
+
+
+class Runner:
+    """Executes one rollout. Holds the lease while it does.
+
+    Args:
+        examiner: sends requests to green and blue, and judges.
+    """
+
+    def __init__(self, api: Api, namespace: str, store: Store, lease: Lease, examiner: Examiner, say: Say) -> None:
+        self._api, self._namespace, self._store, self._lease = api, namespace, store, lease
+        self._examiner, self._say = examiner, say
+
+    def run(self, number: int, leave: Collection[str] = ()) -> Record:
+        """Go on until it has ended, or waits in one of the phases in ``leave``.
+
+        Raises:
+            Refused: another process has taken it over.
+            ApiError: the API server would not do a step, or is away for more than five minutes.
+        """
+        away_since, refused = 0.0, 0
+        while True:
+            try:
+                record, following, now_seen = self._next(number, leave)
+                if isinstance(following, Wait):
+                    return record
+                if not self._lease.held:
+                    raise Refused("Another process has taken this rollout over. switchyard history shows it.")
+                record = self._do(following, record, now_seen)
+                away_since, refused = 0.0, 0
+            except Unreachable as error:
+                away_since = away_since or time.monotonic()
+                if time.monotonic() - away_since > AWAY_S:
+                    raise
+                self._say("wait", f"the API server is away: {str(error)[:120]}")
+                time.sleep(2)
+            except (Invalid, NotFound):  # the world moved between the look and the step: look again
+                refused += 1
+                if refused > MOST_REFUSALS:
+                    raise
+                time.sleep(1)
+
+    def _next(self, number: int, leave: Collection[str]) -> tuple[Record, Step, Seen]:
+        """The next step that is not to wait, or the wait that is to be left to somebody else."""
+
+        def of(snapshot: Snapshot) -> tuple[Record | None, Seen]:
+            item = snapshot.named("ConfigMap", self._store.name(number))
+            return (read(item) if item else None), seen(snapshot)
+
+        def judge(snapshot: Snapshot) -> Verdict:
+            record, there = of(snapshot)
+            if record is None:
+                return Verdict(False, "", failed=f"The record {self._store.name(number)} is gone")
+            following = machine.step(record, there, datetime.now(UTC))
+            if not isinstance(following, Wait):
+                return Verdict(True, type(following).__name__)
+            return Verdict(
+                following.phase == "ended" or following.phase in leave, f"{following.phase}\n{following.why}"
+            )
+
+        name = self._store.service
+        targets = [
+            Target(RAYSERVICE, name=name),
+            Target(RAYCLUSTER, selector=f"{SERVICE_LABEL}={name}"),
+            Target(POD, selector=f"{INSTANCE_LABEL}={name}"),
+            Target(CONFIGMAP, name=self._store.name(number)),
+            Target(CONFIGMAP, name=config_map(name)),
+        ]
+        while True:
+            try:
+                for progress in wait_for(self._api, self._namespace, name, targets, judge, within=LOOK_S):
+                    phase, _, why = progress.text.partition("\n")
+                    if why:
+                        self._say(phase, why)
+            except Incomplete:
+                self._store.read(number)  # raises where the record is gone
+                continue
+            record, there = of(progress.snapshot)
+            if record is None:
+                continue
+            following = machine.step(record, there, datetime.now(UTC))
+            if not isinstance(following, Wait) or following.phase == "ended" or following.phase in leave:
+                return record, following, there
+
+    def _do(self, following: Step, record: Record, there: Seen) -> Record:
+        now = datetime.now(UTC)
+        match following:
+            case machine.Decide(verb, release, cluster, by, reason):
+                self._say("decide", f"{verb.value} {release}{f' on {cluster}' if cluster else ''}: {reason}")
+                decide(self._api, self._namespace, record.service, release, decision(verb, by, reason, cluster))
+                if cluster and verb is Decided.APPROVE:
+                    return self._keep(record.stamped("approved", datetime.now(UTC)))
+                return record
+            case machine.Apply(revision, strategy):
+                self._say("apply", f"the objects of revision {revision}, with strategy {strategy}")
+                self._apply(revision, strategy)
+                forward = not record.back and not record.warm
+                return self._keep(record.stamped("applied" if forward else "reverted", now))
+            case machine.Point(cluster, active):
+                self._say("back", f"pointing KubeRay at {cluster or 'nothing new'}")
+                self._point(record.service, cluster, active)
+                return record
+            case machine.Delete(cluster):
+                self._say("back", f"deleting RayCluster/{cluster}")
+                self._api.delete(RAYCLUSTER, cluster, self._namespace)
+                return record
+            case machine.Validate(green, blue):
+                return self._validate(record.stamped("held", now), green, blue, there)
+            case machine.Watch(cluster, left):
+                return self._watch(record, cluster, left)
+            case machine.Note() as found:
+                noted = machine.note(record, found, now)
+                if found.green and record.kind is not record.kind.ROLLBACK:
+                    self._say("start", f"RayCluster/{found.green}")
+                if found.phase == "switched":
+                    self._say("open", f"{noted.green.cluster} has the traffic")
+                if found.back:
+                    self._say("back", f"{noted.blue.cluster or 'nothing'} is to have the traffic: {found.back}")
+                return self._keep(noted)
+            case machine.Finish(outcome, why):
+                return self._finish(replace(record, outcome=outcome, why=why).stamped("ended", now))
+            case Wait():
+                return record
+
+    def _validate(self, record: Record, green: str, blue: str, there: Seen) -> Record:
+        self._keep(record)
+        self._preview(record.service, green)
+        verdict = self._examiner.examine(record, green, blue, there, stop=lambda: self._interrupted(record))
+        if verdict is None:
+            return record
+        self._store.put(record.number, "verdict.json", verdict[1])
+        record = replace(record, verdict="pass" if verdict[0] else "fail")
+        return self._keep(record.stamped("validated", datetime.now(UTC)))
+
+    def _watch(self, record: Record, cluster: str, left: float) -> Record:
+        if breach := self._examiner.watch(record, cluster, left):
+            self._say("watch", breach)
+            return self._keep(replace(record, breach=breach).stamped("breached", datetime.now(UTC)))
+        return record
+
+    def _interrupted(self, record: Record) -> bool:
+        wish = self._store.read(record.number).wish
+        return wish.verb is Verb.ABORT or wish.override or not self._lease.held
+
+    def _keep(self, record: Record) -> Record:
+        self._store.write(record)
+        return record
+
+    def _finish(self, record: Record) -> Record:
+        with contextlib.suppress(NotFound):
+            self._api.delete(SERVICE, preview_name(record.service), self._namespace)
+        self._keep(record)
+        if record.outcome is Outcome.SERVES:
+            self._store.prune()
+        return record
+
+    def _apply(self, revision: int, strategy: str) -> None:
+        for item in self._store.objects(revision):
+            if item["kind"] == "RayService":
+                options: Json = item["spec"].get("upgradeStrategy") or {}
+                item["spec"]["upgradeStrategy"] = options if options.get("type") == strategy else {"type": strategy}
+            self._api.apply(item, force=True)
+
+    def _point(self, service: str, cluster: str, active: str) -> None:
+        """As one patch: the test keeps it from undoing a switch that happens at this moment."""
+        status = "/status/activeServiceStatus/rayClusterName"
+        change: list[dict[str, Any]] = [{"op": "test", "path": status, "value": active}] if active else []
+        path = "/status/pendingServiceStatus"
+        change.append(
+            {"op": "add", "path": path, "value": {"rayClusterName": cluster}}
+            if cluster
+            else {"op": "remove", "path": path}
+        )
+        self._api.patch(RAYSERVICE, service, self._namespace, change, how="json", subresource="status")
+
+    def _preview(self, service: str, cluster: str) -> None:
+        """A Service on green's pods. It belongs to green's RayCluster, and goes with it."""
+        try:
+            owner = self._api.get(RAYCLUSTER, cluster, self._namespace)["metadata"]
+            self._api.apply(preview(service, self._namespace, cluster, owner["uid"]), force=True)
+        except ApiError as error:
+            self._say("hold", f"there is no preview Service: {error}")
+
+
+def preview_name(service: str) -> str:
+    """Name of the Service on the pods of a release that is held."""
+    return f"{service}-preview"
+
+
+def preview(service: str, namespace: str, cluster: str, uid: str) -> Json:
+    """The Service on the pods of a release that is held."""
+    labels = {INSTANCE_LABEL: service, "app.kubernetes.io/managed-by": "switchyard"}
+    owner = {"apiVersion": RAYCLUSTER.version, "kind": RAYCLUSTER.name, "name": cluster, "uid": uid}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": preview_name(service),
+            "namespace": namespace,
+            "labels": labels,
+            "ownerReferences": [owner],
+        },
+        "spec": {
+            "selector": {CLUSTER_LABEL: cluster, "ray.io/serve": "true"},
+            "ports": [{"name": "serve", "port": 8000, "targetPort": 8000}],
+        },
+    }
+
+
+def settings_of(text: str) -> Rollout:
+    """The rollout section that a revision was begun with; the defaults where nobody can read it."""
+    try:
+        return Rollout.model_validate_json(text or "{}")
+    except ValueError:
+        return Rollout()

@@ -1,0 +1,109 @@
+"""What is seen of a service while it changes: a few facts out of a snapshot, so that every case can be written down.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from kuberay.manifest import RELEASE_ANNOTATION
+from kuberay.snapshot import CLUSTER_LABEL, GATE, Snapshot, condition_of, dig, labels
+from serve_app.decision import Decision, config_map, parse
+
+SERVE_LABEL = "ray.io/serve"
+
+
+class Apps(StrEnum):
+    """The applications of a cluster that waits to serve, as KubeRay last saw them."""
+
+    NONE = "none"
+    STARTING = "starting"
+    HELD = "held"  # all run but the gate
+    RUNNING = "running"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A service at one moment.
+
+    Attributes:
+        spec_release: the release that the RayService asks for; empty where there is no RayService.
+        strategy: its upgrade strategy.
+        observed: KubeRay has seen the spec as it is now.
+        active: the RayCluster that serves, empty where none does.
+        pending: the one that is to serve next.
+        alive: release by RayCluster, of those that are there to stay.
+        leaving: RayClusters that are being deleted, and have pods.
+        ready: ready pods by RayCluster that get traffic where their cluster does.
+        apps: the applications of the pending cluster.
+        trouble: what KubeRay reports of them.
+        decisions: by release.
+    """
+
+    spec_release: str = ""
+    strategy: str = ""
+    observed: bool = True
+    active: str = ""
+    pending: str = ""
+    alive: Mapping[str, str] = field(default_factory=dict[str, str])
+    leaving: frozenset[str] = frozenset()
+    ready: Mapping[str, int] = field(default_factory=dict[str, int])
+    apps: Apps = Apps.NONE
+    trouble: str = ""
+    decisions: Mapping[str, Decision] = field(default_factory=dict[str, Decision])
+
+    def release_of(self, cluster: str) -> str:
+        """The release a cluster runs; empty where it is gone."""
+        return self.alive.get(cluster, "")
+
+
+def seen(snapshot: Snapshot) -> Seen:
+    """The facts in a snapshot that holds the RayService, its RayClusters and pods, and the decisions."""
+    service = snapshot.service
+    clusters = list(snapshot.of("RayCluster"))
+    ready: dict[str, int] = {}
+    pods: set[str] = set()
+    for pod in snapshot.of("Pod"):
+        cluster = labels(pod).get(CLUSTER_LABEL, "")
+        pods.add(cluster)
+        if labels(pod).get(SERVE_LABEL) == "true" and condition_of(pod, "Ready").get("status") == "True":
+            ready[cluster] = ready.get(cluster, 0) + 1
+    there = {one["metadata"]["name"] for one in clusters if "deletionTimestamp" not in one["metadata"]}
+    apps, trouble = _apps(dig(service, "status", "pendingServiceStatus", "applicationStatuses", default={}))
+    held = snapshot.named("ConfigMap", config_map(snapshot.name))
+    decided = {release: parse(text) for release, text in dig(held, "data", default={}).items()}
+    generation = dig(service, "metadata", "generation", default=0)
+    return Seen(
+        spec_release=dig(service, "metadata", "annotations", RELEASE_ANNOTATION, default=""),
+        strategy=dig(service, "spec", "upgradeStrategy", "type", default=""),
+        observed=dig(service, "status", "observedGeneration", default=0) >= generation,
+        active=dig(service, "status", "activeServiceStatus", "rayClusterName", default=""),
+        pending=dig(service, "status", "pendingServiceStatus", "rayClusterName", default=""),
+        alive={
+            one["metadata"]["name"]: dig(one, "metadata", "annotations", RELEASE_ANNOTATION, default="")
+            for one in clusters
+            if one["metadata"]["name"] in there
+        },
+        leaving=frozenset(name for name in pods if name and name not in there),
+        ready=ready,
+        apps=apps,
+        trouble=trouble,
+        decisions={release: decision for release, decision in decided.items() if decision},
+    )
+
+
+def _apps(found: Mapping[str, Mapping[str, object]]) -> tuple[Apps, str]:
+    if not found:
+        return Apps.NONE, ""
+    state = {name: str(one.get("status", "")) for name, one in found.items()}
+    for name, one in found.items():
+        if state[name] in ("DEPLOY_FAILED", "UNHEALTHY"):
+            return Apps.FAILED, f"{name} is {state[name]}: {' '.join(str(one.get('message', '')).split())[:300]}"
+    others = [status for name, status in state.items() if name != GATE]
+    if not others or any(status != "RUNNING" for status in others):
+        return Apps.STARTING, ", ".join(f"{name} {status}" for name, status in state.items())
+    return (Apps.RUNNING if state.get(GATE, "RUNNING") == "RUNNING" else Apps.HELD), ""

@@ -1,0 +1,78 @@
+"""Revisions as people and programs read them. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from kuberay.rollout.record import Outcome, Record
+
+_SAID = {
+    Outcome.SERVES: "serves",
+    Outcome.ABORTED: "was aborted",
+    Outcome.ROLLED_BACK: "was rolled back",
+    Outcome.FAILED: "failed",
+}
+
+
+def as_json(record: Record) -> dict[str, Any]:
+    """A record as JSON data; names are those of the attributes, and ``seconds`` how long each phase took to come."""
+    data = dataclasses.asdict(record)
+    began = _moment(record.began)
+    data["seconds"] = {
+        phase: round((then - began).total_seconds(), 1)
+        for phase, text in record.times.items()
+        if (then := _moment(text)) and began
+    }
+    return data
+
+
+def conclusion(record: Record) -> str:
+    """How a revision stands, in a sentence or two."""
+    about = f"Revision {record.number} (release {record.green.release})"
+    if record.running:
+        return f"{about} is held. switchyard promote lets it serve, switchyard abort takes it back."
+    why = "" if record.why in ("", "it serves") else f": {record.why}"
+    return f"{about} {_SAID[record.outcome]}{why}."
+
+
+def table(records: Sequence[Record], service: str) -> str:
+    """One line a revision, newest last."""
+    if not records:
+        return f"No revision of {service} has been kept. switchyard deploy or switchyard rollout makes the first."
+    found = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("REVISION", "RELEASE", "KIND", "OUTCOME", "VERDICT", "BY", "BEGAN", "TOOK", "WHY"):
+        found.add_column(column, no_wrap=column != "WHY")
+    for one in records:
+        found.add_row(
+            str(one.number),
+            one.green.release,
+            one.kind.value,
+            one.outcome.value or "running",
+            one.verdict or "-",
+            one.by or "-",
+            one.began[:19].replace("T", " "),
+            _took(one),
+            one.why,
+        )
+    console = Console(width=160, highlight=False)
+    with console.capture() as capture:
+        console.print(found)
+    return capture.get().rstrip()
+
+
+def _took(record: Record) -> str:
+    began, ended = _moment(record.began), _moment(record.times.get("ended", ""))
+    return f"{(ended - began).total_seconds():.0f} s" if began and ended else "-"
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None

@@ -1,0 +1,271 @@
+"""The rollout's state machine: its laws over everything there can be, and where it leads in a model of KubeRay."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kuberay.rollout import machine
+from kuberay.rollout.machine import Apply, Decide, Delete, Finish, Step, Wait
+from kuberay.rollout.record import Kind, Outcome, Place, Record, Verb, Wish, from_json, to_json, wish_to_json
+from kuberay.rollout.seen import Apps, Seen
+from serve_app.decision import Decision
+from serve_app.decision import Verb as Decided
+from tests.rollout_world import BEGAN, World, rollout, run
+
+WISHES = [Wish(), Wish(Verb.PROMOTE, "ada"), Wish(Verb.PROMOTE, "ada", "it must", True), Wish(Verb.ABORT, "ada")]
+TIMES = [{}, {"applied": BEGAN.isoformat()}, {"applied": BEGAN.isoformat(), "switched": BEGAN.isoformat()}]
+
+
+def records() -> Iterator[Record]:
+    for kind, auto, verdict, wish, times, cluster, back, breach in itertools.product(
+        (Kind.ROLLOUT, Kind.DEPLOY),
+        (False, True),
+        ("", "pass", "fail"),
+        WISHES,
+        TIMES,
+        ("", "green"),
+        ("", "why"),
+        ("", "errors"),
+    ):
+        yield rollout(
+            kind=kind,
+            auto=auto,
+            verdict=verdict,
+            wish=wish,
+            times=times,
+            back=back,
+            breach=breach,
+            green=Place(2, "new", cluster),
+            blue=Place(1, "old", "blue"),
+        )
+
+
+def observations() -> list[Seen]:
+    decisions = [None, *(Decision(verb, cluster=cluster) for verb in Decided for cluster in ("", "green", "other"))]
+    found: list[Seen] = []
+    for spec, strategy, active, pending, alive, apps, decision in itertools.product(
+        ("old", "new", "other"),
+        ("NewCluster", "None"),
+        ("", "blue", "green"),
+        ("", "blue", "green", "third"),
+        (("blue", "green"), ("blue",), ("green",), ("blue", "green", "third")),
+        tuple(Apps),
+        decisions,
+    ):
+        if active and (active == pending or active not in alive):
+            continue
+        releases = {"blue": "old", "green": "new", "third": "other"}
+        found.append(
+            Seen(
+                spec_release=spec,
+                strategy=strategy,
+                active=active,
+                pending=pending,
+                alive={name: releases[name] for name in alive},
+                apps=apps if pending else Apps.NONE,
+                decisions={"new": decision} if decision else {},
+            )
+        )
+    return list({repr(one): one for one in found}.values())
+
+
+SEEN = observations()
+
+
+def may_be_approved(record: Record) -> bool:
+    if record.kind is Kind.DEPLOY:
+        return True
+    wish = record.wish
+    asked = wish.verb is Verb.PROMOTE and (record.verdict == "pass" or wish.override)
+    return asked or (record.auto and record.verdict == "pass")
+
+
+@pytest.mark.parametrize("kind", [Kind.ROLLOUT, Kind.DEPLOY])
+def test_the_laws_hold_for_every_record_and_every_observation(kind: Kind) -> None:
+    asked = 0
+    for number, record in enumerate(records()):
+        if record.kind is not kind:
+            continue
+        for seen in SEEN[number % 5 :: 5]:
+            following = machine.step(record, seen, BEGAN)
+            asked += 1
+            where = (record, seen, following)
+            if isinstance(following, Decide) and following.verb is Decided.APPROVE:
+                assert may_be_approved(record), where
+                assert not record.back and record.wish.verb is not Verb.ABORT, where
+            if isinstance(following, Delete):
+                assert record.back and "switched" not in record.times, where
+                assert following.cluster == record.green.cluster != seen.active, where
+                assert following.cluster != seen.pending, where
+            if isinstance(following, machine.Point):
+                assert following.active == seen.active and seen.strategy == "None", where
+                assert following.cluster in ("", record.blue.cluster), where
+            if record.back and isinstance(following, Apply | machine.Point | Delete):
+                decision = seen.decisions.get("new")
+                harmless = seen.active != "blue" or (not seen.pending and seen.spec_release != "new")
+                assert harmless or (decision and decision.verb is Decided.REFUSE), where
+    assert asked > 500_000
+
+
+def test_a_record_that_has_ended_asks_for_nothing() -> None:
+    for outcome in Outcome:
+        if outcome is Outcome.NONE:
+            continue
+        for seen in SEEN[::7]:
+            assert isinstance(machine.step(rollout(outcome=outcome), seen, BEGAN), Wait)
+
+
+def names(steps: list[Step]) -> list[str]:
+    return [type(one).__name__ for one in steps]
+
+
+def test_a_good_release_is_promoted_by_its_verdict() -> None:
+    world = World()
+    record, done = run(world, rollout(auto=True))
+    assert (record.outcome, record.why) == (Outcome.SERVES, "it serves")
+    assert names(done)[:6] == ["Decide", "Apply", "Note", "Validate", "Decide", "Note"]
+    assert world.served == ["new"] and world.made == 2
+
+
+def test_a_bad_release_is_aborted_by_its_verdict_and_never_serves() -> None:
+    world = World(good=False)
+    record, _ = run(world, rollout(auto=True))
+    assert (record.outcome, record.why) == (Outcome.ABORTED, "the verdict is bad")
+    assert (world.served, world.made, set(world.clusters)) == ([], 2, {"c1"})
+    assert (world.spec, world.strategy, world.active) == ("old", "NewCluster", "c1")
+
+
+def test_without_auto_it_waits_for_somebody_who_may_overrule_the_verdict() -> None:
+    world = World(good=False)
+    record, _ = run(world, rollout())
+    assert machine.phase(record, world.seen(), world.now) == "hold"
+    record, done = run(world, replace(record, wish=Wish(Verb.PROMOTE, "ada")))
+    assert (record.running, done, world.served) == (True, [], [])
+    record, _ = run(world, replace(record, wish=Wish(Verb.PROMOTE, "ada", "it must", override=True)))
+    assert (record.outcome, world.served) == (Outcome.SERVES, ["new"])
+    assert world.decisions["new"].by == "ada"
+
+
+def test_a_breach_after_the_switch_gives_the_traffic_back_to_the_warm_cluster() -> None:
+    world = World()
+    record, _ = run(world, rollout(auto=True, watch_s=1e9), most=14)
+    assert world.served == ["new"]
+    record, done = run(world, replace(record, breach="5 % errors"))
+    assert (record.outcome, record.why) == (Outcome.ROLLED_BACK, "5 % errors")
+    assert (world.served, world.active, world.made) == (["new", "old"], "c1", 2)
+    assert "Delete" not in names(done), "the way forward stays warm"
+    assert (world.spec, world.strategy, world.pending) == ("old", "NewCluster", "")
+
+
+def test_a_release_that_breaks_is_taken_back_under_auto_and_waits_for_a_person_else() -> None:
+    world = World(breaks=True)
+    record, _ = run(world, rollout(auto=True))
+    assert (record.outcome, world.served, set(world.clusters)) == (Outcome.ABORTED, [], {"c1"})
+    world = World(breaks=True)
+    record, _ = run(world, rollout())
+    assert (record.running, world.active) == (True, "c1")
+    record, _ = run(world, replace(record, wish=Wish(Verb.ABORT, "ada", "look at it")))
+    assert (record.outcome, record.why, set(world.clusters)) == (Outcome.ABORTED, "ada: look at it", {"c1"})
+
+
+def test_deploy_goes_straight_through_and_the_first_install_too() -> None:
+    world = World()
+    record, done = run(world, rollout(kind=Kind.DEPLOY))
+    assert (record.outcome, world.served) == (Outcome.SERVES, ["new"])
+    assert "Validate" not in names(done) and "Watch" not in names(done)
+    world = World(spec="", active="", clusters={})
+    record, _ = run(world, rollout(kind=Kind.DEPLOY, blue=Place()))
+    assert (record.outcome, world.made) == (Outcome.SERVES, 2)
+
+
+def test_a_change_in_place_is_done_when_it_is_applied() -> None:
+    world = World()
+    world.objects[2] = "old"
+    record, done = run(world, rollout(green=Place(2, "old")))
+    assert (record.outcome, names(done)) == (Outcome.SERVES, ["Apply", "Note", "Note", "Finish"])
+
+
+def test_a_warm_rollback_and_forward_again_make_no_cluster() -> None:
+    world = World()
+    record, _ = run(world, rollout(auto=True))
+    back = rollout(number=3, kind=Kind.ROLLBACK, warm=True, green=Place(1, "old", "c1"), blue=Place(2, "new", "c2"))
+    record, _ = run(world, back)
+    assert (record.outcome, world.active, world.made) == (Outcome.SERVES, "c1", 2)
+    forward = rollout(number=4, kind=Kind.ROLLBACK, warm=True, green=Place(2, "new", "c2"))
+    record, _ = run(world, forward)
+    assert (record.outcome, world.active, world.made) == (Outcome.SERVES, "c2", 2)
+    assert (world.spec, world.strategy) == ("new", "NewCluster")
+
+
+def test_a_rollback_whose_cluster_goes_away_meanwhile_is_a_cold_one() -> None:
+    world = World()
+    run(world, rollout(auto=True))
+    del world.clusters["c1"]
+    back = rollout(number=3, kind=Kind.ROLLBACK, warm=True, green=Place(1, "old", "c1"), blue=Place(2, "new", "c2"))
+    record, done = run(world, back)
+    assert (record.outcome, world.made, world.clusters[world.active].release) == (Outcome.SERVES, 3, "old")
+    assert isinstance(done[0], machine.Note) and done[0].cold
+
+
+def test_somebody_elses_release_ends_it() -> None:
+    world = World()
+    record, _ = run(world, rollout(), most=5)
+    world.spec = "other"
+    record, done = run(world, record)
+    assert (record.outcome, names(done)) == (Outcome.FAILED, ["Finish"])
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    cut=st.integers(0, 40),
+    good=st.booleans(),
+    breaks=st.booleans(),
+    auto=st.booleans(),
+    starts_in=st.integers(1, 6),
+    away=st.integers(0, 5),
+    gone=st.sampled_from(["", "c1", "c2"]),
+)
+def test_an_abort_at_any_step_leads_back_to_what_served_or_says_why_not(
+    cut: int, good: bool, breaks: bool, auto: bool, starts_in: int, away: int, gone: str
+) -> None:
+    """The operator may be away for a while, and a cluster may vanish at that very step."""
+    world = World(good=good, breaks=breaks, starts_in=starts_in)
+    record, _ = run(world, rollout(auto=auto), most=cut)
+    if not record.running:
+        return
+    world.clusters.pop(gone, None)
+    world.operator = away == 0
+    record = replace(record, wish=Wish(Verb.ABORT, "ada"))
+    record, _ = run(world, record, most=away)
+    world.operator = True
+    record, done = run(world, record)
+    assert isinstance(done[-1], Finish) if done else not record.running
+    assert world.strategy == "NewCluster"
+    if gone != "c1":
+        assert record.outcome in (Outcome.ABORTED, Outcome.ROLLED_BACK)
+        assert (world.active, world.pending, world.spec) == ("c1", "", "old")
+        assert world.made <= 2 + (gone == "c2"), (
+            "no third cluster, but for one that KubeRay made in place of a lost one"
+        )
+        for _ in range(20):
+            world.tick()
+        assert (world.active, world.pending) == ("c1", "")
+    else:
+        assert "gone" in record.why or record.outcome is Outcome.ROLLED_BACK
+
+
+@pytest.mark.parametrize("record", list(records())[::17], ids=lambda one: f"{one.kind.value}")
+def test_a_record_survives_its_config_map(record: Record) -> None:
+    assert from_json(to_json(record), wish_to_json(record.wish)) == record
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"kind": "rollout"}', '{"kind": "x", "green": {}}'])
+def test_what_is_not_a_record_is_said_so(text: str) -> None:
+    with pytest.raises(ValueError):
+        from_json(text)
