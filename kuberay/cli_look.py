@@ -171,7 +171,8 @@ def _watch(there: Target, output: str) -> None:
         for progress in wait_for(
             there.api, there.namespace, there.name, targets(there.name, traffic=True), judge, within=days
         ):
-            one = state_of(progress.snapshot, datetime.now(UTC))
+            # As old as what was seen: while the API server is away, time stands still.
+            one = state_of(progress.snapshot, datetime.fromisoformat(progress.snapshot.taken))
             if live is None:
                 print(json.dumps(as_json(one)), flush=True)
             else:

@@ -45,6 +45,9 @@ from serve_app.decision import Verb
 AUTOSCALER_STATUS = "cluster-autoscaler-status"
 """A ConfigMap in kube-system that a cluster autoscaler keeps, GKE's too."""
 
+API_SERVER = "API server"
+"""A stage of a wait that is only told of while it is away."""
+
 Report = Callable[[str], None]
 
 
@@ -186,10 +189,14 @@ def wait(api: Api, service: Service, release: str, within: float) -> Iterator[tu
         text = f"{unfinished.name}: {unfinished.detail or unfinished.state.value}" if unfinished else "serving"
         return Verdict(is_serving(found), text)
 
+    lost = ""
     for progress in wait_for(
         api, service.kubernetes.namespace, service.name, targets(service.name), judge, within=within
     ):
-        yield progress.seconds, stages(progress.snapshot, release)
+        away = [Stage(API_SERVER, State.WAITING, f"does not answer; {progress.lost}")] if progress.lost else []
+        back = [Stage(API_SERVER, State.DONE, "answers again")] if lost and not progress.lost else []
+        lost = progress.lost
+        yield progress.seconds, [*stages(progress.snapshot, release), *away, *back]
 
 
 def targets(name: str, *, traffic: bool = False) -> list[Target]:

@@ -110,7 +110,11 @@ def _finding(facts: Facts, group: list[Hit]) -> Finding:
         title=shown(cause.title.format_map(words) + more, 200),
         because=cause.because.format_map(words),
         evidence=_evidence(group),
-        next_steps=tuple(Step(told.format_map(words), command.format_map(words)) for told, command in cause.steps),
+        next_steps=tuple(
+            Step(told.format_map(words), command.format_map(words))
+            for told, command in cause.steps
+            if facts.on_gke or not command.startswith("gcloud ")
+        ),
         cluster=first.cluster,
         subjects=tuple(subjects),
         unseen=tuple(

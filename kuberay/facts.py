@@ -181,6 +181,13 @@ class Facts:
             return provider[2], provider[3], "CLUSTER"
         return "PROJECT", "LOCATION", "CLUSTER"
 
+    @property
+    def on_gke(self) -> bool:
+        """Whether it may be GKE: everything but a cluster whose nodes were seen and are no machines of Google's."""
+        nodes = self.of("Node")
+        google = [one for one in nodes if text(one, "spec", "providerID").startswith("gce:")]
+        return self.snapshot.context.startswith("gke_") or not nodes or bool(google)
+
     # Building the index
 
     def _clusters(self) -> tuple[Cluster, ...]:

@@ -13,7 +13,9 @@ from typing import Any
 from kuberay.accelerators import GPU_RESOURCE
 from kuberay.config import SecretKey, Service
 from kuberay.fields import quantity
+from kuberay.gates import INCREMENTAL, incremental_upgrade
 from kuberay.rayservice import Json, group_pods
+from kuberay.redact import shown
 from kuberay.snapshot import Object, Snapshot, dig, labels
 
 
@@ -74,10 +76,58 @@ def preflight(service: Service, snapshot: Snapshot, wanted: Json, seen: Seen, *,
         seen: what it refers to, and the room there is.
         new_pods: whether a new cluster comes up, which needs room beside the old one.
     """
-    found = [*_missing(service, seen)]
+    found = [*_missing(service, seen), *_strategy(snapshot, wanted)]
     if new_pods:
-        found += [*_gpus(snapshot, wanted, seen), *_quotas(snapshot, wanted)]
+        found += [*_gpus(snapshot, wanted, seen), *_quotas(snapshot, wanted), *_image(snapshot, service)]
     return found
+
+
+def _strategy(snapshot: Snapshot, wanted: Json) -> Iterator[Problem]:
+    strategy = dig(wanted, "spec", "upgradeStrategy", "type")
+    if strategy == "NewClusterWithIncrementalUpgrade" and incremental_upgrade(snapshot) is False:
+        yield Problem(
+            True,
+            f"The KubeRay operator does not know the strategy {strategy}: its feature gate {INCREMENTAL} is off "
+            "(before 1.7 that is the default). It would then take no new release over at all.",
+            f"Start the operator with --feature-gates={INCREMENTAL}=true (Helm: featureGates), upgrade it to 1.7, or "
+            "set kubernetes.upgrade.strategy to NewCluster.",
+        )
+
+
+def _image(snapshot: Snapshot, service: Service) -> Iterator[Problem]:
+    """What is known of the image without asking its registry, which only the nodes can."""
+    image = service.kubernetes.image or ""
+    for pod in snapshot.of("Pod"):
+        for status in dig(pod, "status", "containerStatuses", default=[]):
+            reason = dig(status, "state", "waiting", "reason", default="")
+            if status.get("image") == image and reason in ("ErrImagePull", "ImagePullBackOff", "InvalidImageName"):
+                told = dig(status, "state", "waiting", "message", default=reason)
+                yield Problem(
+                    False,
+                    f"Pod {_name(pod)} waits for the image {image}, which could not be pulled: {shown(told)}",
+                    "switchyard doctor says why; deploy --probe tries the image alone.",
+                )
+                return
+    there = {
+        _repository(name)
+        for node in snapshot.of("Node")
+        for one in dig(node, "status", "images", default=[])
+        for name in dig(one, "names", default=[])
+    }
+    # A new tag of what the nodes have pulled before is the ordinary case, and not worth a word.
+    known = _repository(image)
+    if there and not any(one == known or one.endswith(f"/{known}") for one in there):
+        yield Problem(
+            False,
+            f"No node has pulled an image of {known} before: whether {image} can be pulled is not known.",
+            "deploy --probe finds out with one small pod, before GPUs are asked for.",
+        )
+
+
+def _repository(image: str) -> str:
+    """An image's name without tag and digest."""
+    name = image.partition("@")[0]
+    return name.rpartition(":")[0] if ":" in name.rpartition("/")[2] else name
 
 
 def _missing(service: Service, seen: Seen) -> Iterator[Problem]:

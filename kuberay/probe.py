@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from kuberay.causes.pods import pull_cause
 from kuberay.config import Service
 from kuberay.manifest import labels
-from kuberay.objects import items, mapping, text
+from kuberay.objects import items, mapping, number, text
 from kuberay.preflight import Problem
 from kuberay.rayservice import Json
 from kuberay.redact import shown
@@ -98,8 +98,9 @@ def outcome(pod: Object) -> Outcome | None:
         # Of a traceback, which is there where the program itself broke, the end says what happened.
         why = (told or "no reason given").splitlines()[-1]
         what = f"The probe's pod ran {image} and could not read the model: {shown(why, 500)}"
-        if text(ended, "exitCode") and ended.get("exitCode") != 1:
-            what = f"The probe's container ended with exit code {ended.get('exitCode')}: {shown(why, 500)}"
+        code = number(ended, "exitCode")
+        if code > 1:  # no answer of models.readable: killed, or an image without it
+            what = f"The probe's container ended with exit code {code}: {shown(why, 500)}"
         return _refusal(what, "Mend it; each replica would fail in the same way. deploy --probe tries again.")
     if reason in _WAITS_FOR_GOOD:
         cause = pull_cause(f"{reason}\n{message}")

@@ -15,6 +15,9 @@ REDACTED = "[redacted]"
 LOG_LIMIT = 256 * 1024
 """Characters kept of a log's end; failures are told last."""
 
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+"""Ray colours its messages for terminals; without the escape character they are noise."""
+
 _SECRET_NAME = re.compile(
     r"(token|secret|passwd|password|credentials?|private_?key|api_?key|access_?key|auth_?key)$", re.IGNORECASE
 )
@@ -91,5 +94,5 @@ def tail(log: str, limit: int = LOG_LIMIT) -> str:
 
 def shown(value: str, limit: int = 300) -> str:
     """An excerpt fit to be shown: one line, bounded, without secrets."""
-    line = " ".join(redact(value).split())
+    line = " ".join(_COLOURS.sub("", redact(value)).split())
     return line if len(line) <= limit else f"{line[: limit - 1]}…"

@@ -63,11 +63,13 @@ class Progress:
         seconds: since it began.
         text: the verdict's.
         snapshot: what was seen.
+        lost: why the API server does not answer now, so that what was seen may be old; empty while it does.
     """
 
     seconds: float
     text: str
     snapshot: Snapshot
+    lost: str = ""
 
 
 def wait_for(
@@ -100,7 +102,7 @@ def wait_for(
         threading.Thread(target=_pump, args=(number, watch, inbox), name=f"watch-{number}", daemon=True).start()
     seen = _Seen(api.context, namespace, name, targets)
     verdict = Verdict(False, "nothing is known yet")
-    said, said_at = "", begun
+    said, said_at = ("", ""), begun
     try:
         while True:
             left = begun + within - time.monotonic()
@@ -109,14 +111,15 @@ def wait_for(
             if changed and seen.complete:
                 verdict = judge(seen.snapshot())
             over = now >= begun + within
-            if seen.complete and (verdict.text != said or now - said_at >= repeat_s or verdict.done):
-                said, said_at = verdict.text, now
-                yield Progress(now - begun, verdict.text, seen.snapshot())
+            if seen.complete and ((verdict.text, seen.lost) != said or now - said_at >= repeat_s or verdict.done):
+                said, said_at = (verdict.text, seen.lost), now
+                yield Progress(now - begun, verdict.text, seen.snapshot(), seen.lost)
             if verdict.done:
                 return
             if verdict.failed or over:
                 what = verdict.failed or f"It did not get there within {within:g} s"
-                raise Incomplete(_explained(what, verdict.text, seen.warnings(since)))
+                lost = [f"The API server is away: {seen.lost}"] if seen.lost else []
+                raise Incomplete(_explained(what, verdict.text, [*seen.warnings(since), *lost]))
     finally:
         for watch in watches:
             watch.close()
@@ -130,6 +133,13 @@ class _Seen:
         self._objects: dict[tuple[int, str], Object] = {}
         self._waiting = set(range(len(targets)))
         self._unreadable: list[str] = []
+        self._lost: dict[int, str] = {}
+        self._heard = _now()
+
+    @property
+    def lost(self) -> str:
+        """Why the API server does not answer; empty while it does."""
+        return next(iter(self._lost.values()), "")
 
     @property
     def complete(self) -> bool:
@@ -147,7 +157,13 @@ class _Seen:
                 raise change
             self._unreadable.append(str(change))
             self._waiting.discard(number)
+        elif change.type == "LOST":
+            self._heard = self._heard if self._lost else _now()
+            self._lost[number] = str(change.object["message"])
+        elif change.type == "BACK":
+            self._lost.pop(number, None)
         elif change.type == "SYNCED":
+            self._lost.pop(number, None)
             self._waiting.discard(number)
         elif change.type == "DELETED":
             self._objects.pop((number, change.object["metadata"]["uid"]), None)
@@ -156,13 +172,14 @@ class _Seen:
 
     def snapshot(self) -> Snapshot:
         """What is known."""
+        away = (f"anything since {self._heard}: {self.lost}",) if self._lost else ()
         return Snapshot(
-            taken=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            taken=self._heard if self._lost else _now(),
             context=self._context,
             namespace=self._namespace,
             name=self._name,
             objects=tuple(self._objects.values()),
-            unreadable=tuple(self._unreadable),
+            unreadable=(*self._unreadable, *away),
         )
 
     def warnings(self, since: datetime) -> list[str]:
@@ -183,6 +200,10 @@ class _Seen:
         """The operator begins every name it makes with the service's."""
         involved = str(dig(event, "involvedObject", "name", default=""))
         return involved == self._name or involved.startswith(f"{self._name}-")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _watch(api: Api, namespace: str, target: Target, within: float) -> Watch:

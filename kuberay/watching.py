@@ -29,8 +29,9 @@ class Change:
     """One thing that happened.
 
     Attributes:
-        type: ``ADDED``, ``MODIFIED``, ``DELETED``, or ``SYNCED``: all that existed has been told (again after a gap).
-        object: as the API server gave it; empty for ``SYNCED``.
+        type: ``ADDED``, ``MODIFIED``, ``DELETED``, or ``SYNCED``: all that existed has been told (again after a gap);
+            ``LOST``: the API server does not answer, and what was told may be old; ``BACK``: it does again.
+        object: as the API server gave it; for ``LOST`` the reason as ``message``; else empty.
     """
 
     type: str
@@ -53,6 +54,7 @@ class Watch:
         self._trim = trim
         self._known: dict[str, dict[str, Any]] = {}
         self._stream: Stream | None = None
+        self._lost = False
         self._closed = threading.Event()
 
     def close(self) -> None:
@@ -84,6 +86,10 @@ class Watch:
                 elif not begun or not (isinstance(error, Unreachable) or error.status in PASSING):
                     raise
                 failures += 1
+                # Connections end all the time; that the next one fails too is worth a word.
+                if failures > 1 and not self._lost and error.status != GONE:
+                    self._lost = True
+                    yield Change("LOST", {"message": str(error)})
             if failures:
                 self._closed.wait(max(0.0, min(0.25 * 2 ** min(failures, 5), self._deadline - time.monotonic())))
 
@@ -97,6 +103,9 @@ class Watch:
         self._stream = self._transport.open(call)
         if self._closed.is_set():  # closed while it was being opened
             self._stream.close()
+        if self._lost:
+            self._lost = False
+            yield Change("BACK", {}), version
         for line in self._stream.lines():
             if not line.strip():
                 continue

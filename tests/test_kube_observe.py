@@ -16,80 +16,9 @@ from kuberay.errors import NotFound, Unreachable
 from kuberay.observe import observe, observe_all
 from kuberay.proxy import Dashboard
 from kuberay.trimming import referenced, worrying
-from tests.fake_kubernetes import FakeKubernetes, Reply, Request, fake_kubernetes, status
-from tests.kube_fixtures import HASH, Fleet, pod, ray_cluster, ray_service
-
-CLUSTER = f"llm-{HASH}"
-REPORT = {
-    "applications": {
-        "llm": {
-            "status": "DEPLOY_FAILED",
-            "deployments": {
-                "LLM": {
-                    "replicas": [
-                        {"replica_id": "r1", "state": "RUNNING", "actor_id": "a1"},
-                        {"replica_id": "r2", "state": "STARTING", "actor_id": "a2"},
-                    ]
-                }
-            },
-        }
-    }
-}
-
-
-class World:
-    """A namespace with one service, whose head runs and whose worker crashes."""
-
-    def __init__(self) -> None:
-        head = pod("prod", CLUSTER, f"{CLUSTER}-head", "head")
-        worker = pod("prod", CLUSTER, f"{CLUSTER}-worker", "worker")
-        worker["status"]["containerStatuses"][0] |= {
-            "ready": False,
-            "restartCount": 3,
-            "state": {"waiting": {"reason": "CrashLoopBackOff"}},
-            "lastState": {"terminated": {"exitCode": 1}},
-        }
-        hf = {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hf-secret", "key": "hf_api_token"}}}
-        service = ray_service("prod", "llm")
-        service["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["spec"]["containers"][0]["env"] = [hf]
-        cluster = ray_cluster("prod", "llm")
-        cluster["spec"]["authOptions"] = {"mode": "token", "secretName": "ray-token"}
-        self.service = service
-        self.lists: dict[str, list[dict[str, Any]]] = {"rayclusters": [cluster], "pods": [head, worker]}
-        self.secrets = {"ray-token": {"auth_token": base64.b64encode(b"t0k3n").decode()}}
-        self.refused: set[str] = set()
-        self.dashboard: list[Request] = []
-
-    def __call__(self, request: Request) -> Reply:
-        parts = request.path.strip("/").split("/")
-        if any(part in self.refused for part in parts):
-            return status(403, "Forbidden", 'User "me" cannot list resource')
-        if "proxy" in parts:
-            return self._proxied(request)
-        if request.path.endswith("/rayservices/llm"):
-            return Reply({"apiVersion": "ray.io/v1", "kind": "RayService", **self.service})
-        if parts[-2:-1] == ["secrets"]:
-            if data := self.secrets.get(parts[-1]):
-                about = {"name": parts[-1], "namespace": "prod", "uid": parts[-1]}
-                return Reply({"apiVersion": "v1", "kind": "Secret", "metadata": about, "data": data})
-            return status(404, "NotFound", "no such secret", name=parts[-1])
-        if parts[-1] == "log":
-            return Reply(f"log of {parts[-2]}, previous: {request.query['previous']}")
-        if request.path == "/apis/ray.io":
-            return Reply({"versions": [{"version": "v1"}]})
-        if request.path == "/apis/ray.io/v1":
-            return Reply({"resources": [{"name": "rayservices", "kind": "RayService"}]})
-        return Reply({"metadata": {"resourceVersion": "1"}, "items": self.lists.get(parts[-1], [])})
-
-    def _proxied(self, request: Request) -> Reply:
-        self.dashboard.append(request)
-        if request.headers.get("x-ray-authorization") != "Bearer t0k3n":
-            return Reply("Unauthorized", 401)
-        if request.path.endswith("/api/serve/applications/"):
-            return Reply(REPORT)
-        if request.path.endswith("/api/cluster_status"):
-            return Reply({"data": {"clusterStatus": "Demands: {'GPU': 1.0}: 1+ pending"}})
-        return Reply(f"{request.query['suffix']} of {request.query['actor_id']}")
+from tests.fake_kubernetes import FakeKubernetes, fake_kubernetes
+from tests.kube_fixtures import HASH, Fleet
+from tests.kube_world import CLUSTER, REPORT, World
 
 
 @pytest.fixture
@@ -123,6 +52,18 @@ def test_everything_at_once(api: Api, world: World) -> None:
     assert not any("managedFields" in item["metadata"] for item in seen.objects)
     lists = {what: count for (verb, what), count in api.calls.items() if verb == "list"}
     assert {what for what, count in lists.items() if count > 1} == {"events", "deployments.apps"}
+
+
+def test_the_replica_that_failed_last_is_heard_though_another_one_starts(api: Api, world: World) -> None:
+    """It is only in Serve's message, and what it wrote says why; the one that starts has said nothing yet."""
+    actor = "7936964d91650095b8e7b63201000000"
+    message = f"Retrying 1 more time(s). Error:\nray::ServeReplica:llm:LLM (pid=293, ip=10.0.0.1, actor_id={actor}, x)"
+    deployment = {"status": "UPDATING", "message": message, "replicas": []}
+    world.report = {"applications": {"llm": {"status": "DEPLOYING", "deployments": {"LLM": deployment}}}}
+    logs = observe(api, "prod", "llm").logs
+    assert logs[f"{CLUSTER}/{actor}/err"] == f"err of {actor}"
+    deployment["status"] = "HEALTHY"
+    assert f"{CLUSTER}/{actor}/err" not in observe(api, "prod", "llm").logs
 
 
 def test_secrets_are_read_by_name_and_emptied(api: Api, world: World) -> None:

@@ -137,6 +137,13 @@ def test_an_api_server_that_is_away_is_waited_for(fake: FakeKubernetes, api: Api
     assert told(iter(api.watch(kinds.RAYSERVICE, "default", within=10)), 3)[2] == ("MODIFIED", "a", "6")
 
 
+def test_an_api_server_that_stays_away_is_told_of_once(fake: FakeKubernetes, api: Api) -> None:
+    away = [status(503, "ServiceUnavailable", "starting") for _ in range(3)]
+    serving(fake, [listed(5, thing("a", 4))], [*away, Reply(lines=iter([event("MODIFIED", thing("a", 6))]))])
+    found = told(iter(api.watch(kinds.RAYSERVICE, "default", within=20)), 5)
+    assert [type for type, _, _ in found] == ["ADDED", "SYNCED", "LOST", "BACK", "MODIFIED"]
+
+
 def test_what_may_not_be_watched_is_said_at_once(fake: FakeKubernetes, api: Api) -> None:
     serving(fake, [status(403, "Forbidden", 'User "me" cannot list resource')], [])
     with pytest.raises(Forbidden):
@@ -242,6 +249,25 @@ def test_a_wait_does_without_what_is_optional(fake: FakeKubernetes, api: Api) ->
     assert "may not list" in steps[-1].snapshot.unreadable[0]
     with pytest.raises(Forbidden):
         list(wait_for(api, "default", "llm", [*TARGETS, Target(kinds.EVENT)], judge, within=10))
+
+
+def test_a_wait_says_that_the_api_server_is_away_and_back(fake: FakeKubernetes, api: Api) -> None:
+    """What was seen is then old, and must not look like news."""
+    away = [status(503, "ServiceUnavailable", "starting") for _ in range(3)]
+    done = thing("llm", 6, status={"serviceStatus": "Running"})
+    serving(fake, [listed(5, thing("llm", 1))], [*away, Reply(lines=iter([event("MODIFIED", done)]))])
+    steps = list(wait_for(api, "default", "llm", TARGETS[:1], judge, within=20))
+    assert [(one.text, bool(one.lost)) for one in steps] == [("nothing", False), ("nothing", True), ("Running", False)]
+    assert "starting" in steps[1].lost
+    assert steps[1].snapshot.unreadable[0].startswith("anything since ")
+    assert steps[2].snapshot.unreadable == ()
+    assert steps[1].snapshot.taken <= steps[2].snapshot.taken
+
+
+def test_a_timeout_says_that_the_api_server_is_away(fake: FakeKubernetes, api: Api) -> None:
+    serving(fake, [listed(5, thing("llm", 1))], [status(503, "ServiceUnavailable", "starting") for _ in range(50)])
+    with pytest.raises(Incomplete, match=r"The API server is away: .*starting"):
+        list(wait_for(api, "default", "llm", TARGETS[:1], judge, within=2.5))
 
 
 def test_a_lasting_state_is_repeated(fake: FakeKubernetes, api: Api) -> None:

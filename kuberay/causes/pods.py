@@ -143,7 +143,8 @@ REMEMBERED = timedelta(minutes=15)
 
 def replaced(facts: Facts, cluster: Cluster) -> Iterator[Hit]:
     """Containers that ended, and took their pods with them."""
-    for one in facts.events("RayCluster", cluster.name, "DeletedHeadPod", "DeletedWorkerPod"):
+    told: set[str] = set()
+    for one in reversed(facts.events("RayCluster", cluster.name, "DeletedHeadPod", "DeletedWorkerPod")):
         found = _REPLACED.search(one.note)
         if found is None or found["code"] == "0" or facts.age(one.last) > REMEMBERED:
             continue
@@ -156,7 +157,11 @@ def replaced(facts: Facts, cluster: Cluster) -> Iterator[Hit]:
         shows = alike.name if alike else found["pod"]
         values = {"pod": shows, "container": container, "code": found["code"], "limit": limit}
         unseen = () if killed else (f"the log of {found['pod']}, which went with it",)
-        yield Hit(cause, cluster.name, found["pod"], values, (Evidence(one.source, shown(one.note, 400)),), unseen)
+        ended = f"KubeRay deleted {found['pod']}: its container ended, {found['reason']}, exit code {found['code']}"
+        # The newest is enough to read; the others are counted.
+        evidence = () if cause in told else (Evidence(one.source, ended),)
+        told.add(cause)
+        yield Hit(cause, cluster.name, found["pod"], values, evidence, unseen)
 
 
 def failing(facts: Facts, cluster: Cluster) -> Iterator[Hit]:

@@ -104,11 +104,11 @@ def _why_unplaced(facts: Facts, cluster: Cluster, pod: Pod) -> Hit | None:
         return hit("gpu-driver-missing", node=text(driverless, "metadata", "name"), pool=pool)
     # pkg/scheduler/framework/plugins/{noderesources/fit,nodeaffinity,tainttoleration}
     if "Insufficient nvidia.com/gpu" in scheduler and _has_gpu_nodes(facts, pod):
-        return hit("no-free-gpu")
+        return hit("no-free-gpu", room=_room(facts, pod))
     if short := re.search(r"Insufficient (cpu|memory|ephemeral-storage)", scheduler):
         return hit("node-too-small", resource=short[1], asked=_asked(pod, short[1]))
     if "Insufficient nvidia.com/gpu" in scheduler:
-        return hit("no-free-gpu")
+        return hit("no-free-gpu", room=_room(facts, pod))
     if taint := re.search(r"untolerated taint\(?s?\)? ?(\{[^}]*\})?", scheduler):
         return hit("untolerated-taint", taint=taint[1] or _taints(facts))
     if re.search(r"didn't match Pod's node affinity/selector", scheduler):
@@ -160,8 +160,14 @@ def _has_gpu_nodes(facts: Facts, pod: Pod) -> bool:
     return any(_gpu_count(one) for one in (_nodes_for(facts, pod) or facts.of("Node")))
 
 
-def _gpu_count(node: Object) -> bool:
-    return text(node, "status", "allocatable", "nvidia.com/gpu") not in ("", "0")
+def _gpu_count(node: Object) -> int:
+    found = text(node, "status", "allocatable", "nvidia.com/gpu")
+    return int(found) if found.isascii() and found.isdigit() else 0
+
+
+def _room(facts: Facts, pod: Pod) -> str:
+    most = max((_gpu_count(one) for one in _nodes_for(facts, pod) or facts.of("Node")), default=0)
+    return f"no node has more than {most}" if 0 < most < pod.gpus else "the nodes that have them are full"
 
 
 def _selector(pod: Pod) -> str:

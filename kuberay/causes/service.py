@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from kuberay.facts import OPERATOR, Facts, since
 from kuberay.findings import Evidence, Hit, Severity
+from kuberay.gates import INCREMENTAL, incremental_upgrade
 from kuberay.objects import Pod, created, items, label, mapping, moment, name_of, number, text
 from kuberay.redact import shown
 from kuberay.snapshot import Object, condition_of, dig
@@ -56,7 +57,10 @@ def platform(facts: Facts) -> Iterator[Hit]:
     deployment = operator(facts)
     if deployment is not None and number(deployment, "status", "availableReplicas") == 0:
         replicas = number(deployment, "spec", "replicas", default=1)
-        why = text(condition_of(deployment, "Available"), "message") or f"0 of {replicas} replicas are available"
+        available = condition_of(deployment, "Available")
+        # Scaled to none, it has all that was asked for, and says so.
+        why = text(available, "message") if available.get("status") == "False" else ""
+        why = why or f"{replicas} replicas are asked for, 0 are available"
         source = f"Deployment {text(deployment, 'metadata', 'namespace')}/{name_of(deployment)}"
         yield Hit("operator-not-running", subject=name_of(deployment), evidence=(Evidence(source, shown(why)),),
                   severity=Severity.BLOCKED if facts.serving else None)  # fmt: skip
@@ -224,6 +228,13 @@ def warnings(facts: Facts) -> Iterator[Hit]:
                 yield Hit("scaling-edit-not-propagated", newest.name, f"{name}.{field}",
                           {"group": name, "field": field, "wanted": str(wanted), "actual": str(has),
                            "patch": json.dumps(change)}, told)  # fmt: skip
+    strategy = text(service, "spec", "upgradeStrategy", "type")
+    if strategy == "NewClusterWithIncrementalUpgrade" and incremental_upgrade(facts.snapshot) is False:
+        told = (
+            Evidence(f"RayService {facts.name}", f"upgradeStrategy: {strategy}"),
+            Evidence(f"Deployment {name_of(operator(facts))}", f"the feature gate {INCREMENTAL} is off"),
+        )
+        yield Hit("incremental-gate-off", evidence=told)
     delay = number(service, "spec", "rayClusterDeletionDelaySeconds", default=60)
     longest = facts.longest_request_s
     graces = [_grace(one) for one in items(newest.object, "spec", "workerGroupSpecs")]

@@ -68,7 +68,8 @@ CAUSES: tuple[Cause, ...] = (
         (
             (
                 "Try it from the pod",
-                "{kubectl} exec {pod} -c {container} -- curl -sSI https://huggingface.co",
+                "{kubectl} exec {pod} -c {container} -- python -c "
+                "'import urllib.request as u; print(u.urlopen(\"https://huggingface.co\").status)'",
             ),
             (
                 "Private nodes need Cloud NAT",

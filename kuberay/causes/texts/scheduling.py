@@ -58,7 +58,7 @@ CAUSES: tuple[Cause, ...] = (
         "no-free-gpu",
         Ranks.SCHEDULING,
         "No node with a free {gpu}, and nothing adds one",
-        "{pod} asks for {gpus} GPU(s); the nodes that have them are full, and no autoscaler reacts to it. During "
+        "{pod} asks for {gpus} GPU(s); {room}, and no autoscaler reacts to it. During "
         "an upgrade the old and the new cluster need GPUs at once.",
         (
             FREE,

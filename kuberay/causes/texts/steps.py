@@ -16,7 +16,7 @@ BIGGER = (
     "--enable-autoscaling --node-pool {pool} --max-nodes {more}",
 )
 FREE = (
-    "Or free a GPU: see which pods hold them",
+    "Free a GPU: see which pods hold them",
     "{kubectl} get pods -A -o wide --field-selector status.phase=Running",
 )
 DESCRIBE = (

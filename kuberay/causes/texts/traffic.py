@@ -144,6 +144,25 @@ CAUSES: tuple[Cause, ...] = (
         severity=Severity.DEGRADED,
     ),
     Cause(
+        "incremental-gate-off",
+        Ranks.WARNING,
+        "No new release will be taken over: the operator does not know the incremental strategy",
+        "With its feature gate RayServiceIncrementalUpgrade off, which before KubeRay 1.7 is the default, the operator "
+        "treats every strategy but NewCluster as none.",
+        (
+            (
+                "Start the operator with the gate (Helm: featureGates); to the flags that are there add "
+                "--feature-gates=RayServiceIncrementalUpgrade=true",
+                "kubectl -n {operator_namespace} edit deployment {operator}",
+            ),
+            (
+                "Or set kubernetes.upgrade.strategy to NewCluster in the service file, and deploy",
+                "switchyard deploy -f {file}",
+            ),
+        ),
+        severity=Severity.RISK,
+    ),
+    Cause(
         "deletion-delay-short",
         Ranks.WARNING + 1,
         "A switch would cut streams: the old cluster lives {delay} s longer, a request may take {longest} s",
