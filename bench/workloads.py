@@ -23,33 +23,6 @@ WORDS = (
     "the", "of", "and", "to", "in", "is", "was", "for", "on", "that", "with", "as",
     "by", "at", "from", "his", "it", "an", "are", "which", "this", "be", "or", "had",
 )  # fmt: skip
-    [
-        "the",
-        "of",
-        "and",
-        "to",
-        "in",
-        "is",
-        "was",
-        "for",
-        "on",
-        "that",
-        "with",
-        "as",
-        "by",
-        "at",
-        "from",
-        "his",
-        "it",
-        "an",
-        "are",
-        "which",
-        "this",
-        "be",
-        "or",
-        "had",
-    ]
-)
 """Short, frequent words: one token each for most tokenizers. What they really are is measured, see :class:`Measure`."""
 
 
