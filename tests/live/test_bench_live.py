@@ -38,7 +38,8 @@ def test_a_run_counts_as_the_engine_does(tiny: Service, api: str, tmp_path: Path
     records = kept(folder)
     assert len(records) == 12
     generated = tiny.metric("vllm:generation_tokens_total") - before[1]
-    assert 0 < generated - sum(record.completion_tokens for record in records) <= REQUESTS  # a token each
+    others = generated - sum(record.completion_tokens for record in records)
+    assert REQUESTS <= others <= REQUESTS + 20, "a token for each word that is counted, and the health check's"
     assert tiny.metric("vllm:prompt_tokens_total") - before[0] > sum(record.prompt_tokens for record in records)
     assert {record.prompt_tokens for record in records} <= {47, 48, 49}
     assert all(record.ttft is not None and 0 < record.ttft <= record.e2e for record in records)
