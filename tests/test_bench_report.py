@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 from bench.comparison import compare
 from bench.finish import findings, to_json, write_report
 from bench.plots import draw
-from bench.records import GIVEN_UP, Record
+from bench.records import GIVEN_UP, Record, to_line
 from bench.results import Run
 from bench.runner import Client
 from bench.statistics import Slo, summary
@@ -117,3 +119,17 @@ def test_pictures_of_odd_runs(records: list[Record]) -> None:
     pictures = draw({"it": records})
     assert {"ttft-over-time", "time-line"} <= {picture.name for picture in pictures}
     assert all(picture.svg.startswith("<svg") and len(picture.svg) < 1_500_000 for picture in pictures)
+
+
+def test_without_matplotlib_a_run_has_not_failed(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "requests.jsonl").write_text("".join(to_line(record(n)) + "\n" for n in range(3)))
+    code = (
+        "import sys; sys.modules['matplotlib'] = None\n"
+        "import switchyard; sys.argv = ['switchyard', 'bench', 'compare', *sys.argv[1:]]; switchyard.main()"
+    )
+    command = [sys.executable, "-c", code, str(folder), str(folder), "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, "Reports need matplotlib" in done.stderr) == (0, True), done.stderr
+    assert (tmp_path / "out/summary.json").exists()
