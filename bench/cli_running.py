@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 import typer
 
 from bench.errors import BenchError
-from bench.terminal import fail, progress, show, where
+from bench.terminal import drawn, fail, progress, show, where
 
 if TYPE_CHECKING:
     from bench.measure import How
@@ -37,7 +37,7 @@ def measured(
     from typing import Any
 
     from bench.client import event_loop
-    from bench.finish import findings, to_json, write_report, write_summary
+    from bench.finish import findings, to_json, write_summary
     from bench.measure import carry_out
     from bench.results import Run, Writer, default_folder, machine
     from bench.runner import Course
@@ -72,9 +72,7 @@ def measured(
     found = findings(done, slo, confidence, limit, course.client, reason)
     write_summary(done, found, course.client)
     print(json.dumps(to_json(found, course.client), indent=2)) if output == "json" else show(found)
-    if report:
-        write_report(done, found)
-    where(done, report)
+    where(done, report and drawn(done, found))
     if interrupted:
         raise typer.Exit(130)
     if reason or found.total.failed:
@@ -90,7 +88,7 @@ def compare_files(
     from pathlib import Path
 
     from bench.errors import ResultError
-    from bench.finish import findings, to_json, write_report, write_summary
+    from bench.finish import findings, to_json, write_summary
     from bench.results import Run, load
 
     runs = [load(Path(a)), load(Path(b))]
@@ -105,7 +103,5 @@ def compare_files(
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
         write_summary(done, found)
-        if report:
-            write_report(done, found)
-        where(done, report)
+        where(done, report and drawn(done, found))
     raise typer.Exit(2 if found.comparison and found.comparison.worse else 0)

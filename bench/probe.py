@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import random
+from collections import Counter
 from dataclasses import replace
 
 import aiohttp
@@ -11,10 +11,12 @@ import aiohttp
 from bench.client import send
 from bench.errors import TargetError
 from bench.protocol import Request, Target
-from bench.workloads import Measure, words
+from bench.workloads import WORDS, Measure
 
 _TIMEOUT_S = 60.0
-_SHORT, _LONG = 16, 144
+_TIMES, _AT_A_TIME = 24, 4
+REQUESTS = len(WORDS) + 2
+"""What :func:`measured` asks a service that counts."""
 
 
 async def named(session: aiohttp.ClientSession, target: Target) -> Target:
@@ -43,23 +45,37 @@ _ADVICE = "Start a service with 'make serve', or give another address."
 
 
 async def measured(session: aiohttp.ClientSession, target: Target) -> Measure:
-    """Ask twice, which shows that the service answers, and how many tokens it makes of words.
+    """Ask a few short things, which shows that the service answers, and which words are equally many tokens.
+
+    Prompts of these words then have the lengths that were asked for, whatever the tokenizer, without having it here.
 
     Raises:
         TargetError: it does not answer, or not as the API does.
     """
-    counted: list[int] = []
-    for count in (_SHORT, _LONG):
-        request = Request(words(count, random.Random(count)), max_tokens=2)
-        record = await send(session, target, request, timeout_s=_TIMEOUT_S)
-        if not record.ok:
-            hint = _ADVICE if record.status == 0 else "Nothing was measured."
-            raise TargetError(f"{target.label}: a first request to {target.address} failed: {record.error}. {hint}")
-        counted.append(record.prompt_tokens)
-    per_word = (counted[1] - counted[0]) / (_LONG - _SHORT)
-    if per_word <= 0:  # the service does not count
-        return Measure()
-    return Measure(per_word, counted[0] - _SHORT * per_word)
+    if not await _count(session, target, "Hello."):
+        return Measure()  # the service does not count
+    counts: dict[str, int] = {}
+    waiting = iter(WORDS)
+
+    async def worker() -> None:
+        for word in waiting:
+            counts[word] = await _count(session, target, " ".join([word] * _TIMES))
+
+    await asyncio.gather(*(worker() for _ in range(_AT_A_TIME)))
+    usual = Counter(counts.values()).most_common(1)[0][0]
+    vocabulary = tuple(word for word in WORDS if counts[word] == usual)
+    twice = await _count(session, target, " ".join([vocabulary[0]] * 2 * _TIMES))
+    per_word = (twice - usual) / _TIMES
+    return Measure(per_word, usual - _TIMES * per_word, vocabulary) if per_word > 0 else Measure()
+
+
+async def _count(session: aiohttp.ClientSession, target: Target, prompt: str) -> int:
+    """How many tokens a prompt is."""
+    record = await send(session, target, Request(prompt, max_tokens=1), timeout_s=_TIMEOUT_S)
+    if not record.ok:
+        hint = _ADVICE if record.status == 0 else "Nothing was measured."
+        raise TargetError(f"{target.label}: a first request to {target.address} failed: {record.error}. {hint}")
+    return record.prompt_tokens
 
 
 async def warmed(session: aiohttp.ClientSession, target: Target, requests: tuple[Request, ...]) -> None:

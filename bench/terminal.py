@@ -101,6 +101,19 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], colours: dict[s
     (console if console.is_terminal and console.width >= 120 else Console(highlight=False, width=200)).print(table)
 
 
+def drawn(run: Run, found: Findings) -> bool:
+    """Draw the report; whether there is one. The run itself has not failed where nothing can be drawn."""
+    from bench.errors import ToolMissing
+    from bench.finish import write_report
+
+    try:
+        write_report(run, found)
+    except ToolMissing as error:
+        print(error, file=sys.stderr)
+        return False
+    return True
+
+
 def where(run: Run, report: bool) -> None:
     """Say where the results are."""
     print(f"Results: {run.folder}/{'report.html' if report else ''}", file=sys.stderr)

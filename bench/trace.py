@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from bench.errors import WorkloadError
 from bench.protocol import Request
-from bench.workloads import MAX_REQUESTS, Measure, Stage, words
+from bench.workloads import MAX_REQUESTS, Measure, Stage
 
 _KNOWN = {"at", "timestamp", "prompt", "messages", "max_tokens", "input_length", "output_length", "seed", "temperature"}
 _ALSO = {"hash_ids", "session_id", "id"}  # of other tools' traces; mean nothing here
@@ -94,7 +94,7 @@ def _request(line: str, measure: Measure, chance: random.Random) -> Request:
 
 def _prompt(data: Mapping[str, Any], measure: Measure, chance: random.Random) -> str | None:
     if "input_length" in data:
-        return words(measure.words(_count(data, "input_length")), chance)
+        return measure.text(_count(data, "input_length"), chance)
     prompt: object = data.get("prompt")
     if prompt is not None and (not isinstance(prompt, str) or not prompt):
         raise ValueError("'prompt' is a text that is not empty")

@@ -19,14 +19,11 @@ SHAPES = ("64/64", "128/128", "1024/128", "128/1024", "512/128")
 """Prompt and answer tokens of the usual comparisons: chat, prefill-heavy, decode-heavy, Anyscale's."""
 MAX_REQUESTS = 1_000_000
 
-# Short, frequent words: a token each for most tokenizers. What they really are is measured, see Measure.
-_TEXT = """
-the of and to in is was for on that with as by at from his it an are which this be or had not but her they one have all
-were their she two who new first been has its time after when other into more some him years only them most then can
-over such about part many between under three use used where also well may like work even made because any state both
-through could would make long great being world life still own see men year here old day
-"""
-_WORDS = _TEXT.split()
+WORDS = (
+    "the", "of", "and", "to", "in", "is", "was", "for", "on", "that", "with", "as",
+    "by", "at", "from", "his", "it", "an", "are", "which", "this", "be", "or", "had",
+)  # fmt: skip
+"""Short, frequent words: one token each for most tokenizers. What they really are is measured, see :class:`Measure`."""
 
 
 @dataclass(frozen=True)
@@ -54,19 +51,29 @@ def shape(text: str) -> Shape:
 
 @dataclass(frozen=True)
 class Measure:
-    """How many tokens a service makes of words: ``overhead + words * per_word``, template and all."""
+    """How many tokens a service makes of words: ``overhead + words * per_word``, template and all.
+
+    Attributes:
+        per_word: tokens of each word of the vocabulary.
+        overhead: tokens of the template.
+        vocabulary: words that are equally long.
+    """
 
     per_word: float = 1.0
     overhead: float = 0.0
+    vocabulary: tuple[str, ...] = WORDS
 
-    def words(self, tokens: int) -> int:
-        """How many words make about ``tokens`` tokens; at least one."""
+    def text(self, tokens: int, chance: random.Random) -> str:
+        """Random words that are ``tokens`` tokens; one word at least."""
+        return self.words(self.count(tokens), chance)
+
+    def count(self, tokens: int) -> int:
+        """How many words make ``tokens`` tokens; one at least."""
         return max(1, round((tokens - self.overhead) / self.per_word))
 
-
-def words(count: int, chance: random.Random) -> str:
-    """``count`` random words."""
-    return " ".join(chance.choices(_WORDS, k=count))
+    def words(self, count: int, chance: random.Random) -> str:
+        """``count`` random words."""
+        return " ".join(chance.choices(self.vocabulary, k=count))
 
 
 def fixed(shape: Shape, measure: Measure, seed: int = 0) -> Iterator[Request]:
@@ -74,7 +81,7 @@ def fixed(shape: Shape, measure: Measure, seed: int = 0) -> Iterator[Request]:
     chance = random.Random(seed)
     index = 0
     while True:
-        text = words(measure.words(shape.prompt), chance)
+        text = measure.text(shape.prompt, chance)
         yield Request(text, max_tokens=shape.answer, ignore_eos=True, seed=seed, index=index)
         index += 1
 
@@ -90,12 +97,12 @@ def shared_prefix(shape: Shape, measure: Measure, groups: int, share: float, see
         seed: decides everything.
     """
     chance = random.Random(seed)
-    total = measure.words(shape.prompt)
+    total = measure.count(shape.prompt)
     common = min(total - 1, round(total * share))
-    beginnings = [words(common, chance) for _ in range(groups)]
+    beginnings = [measure.words(common, chance) for _ in range(groups)]
     index = 0
     while True:
-        text = f"{chance.choice(beginnings)} {words(total - common, chance)}".strip()
+        text = f"{chance.choice(beginnings)} {measure.words(total - common, chance)}".strip()
         yield Request(text, max_tokens=shape.answer, ignore_eos=True, seed=seed, index=index)
         index += 1
 

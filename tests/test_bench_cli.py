@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 import switchyard
+from bench.probe import REQUESTS
 from bench.records import GIVEN_UP, Record, read, to_line
 from tests.bench_server import KEY, BenchServer
 from tests.test_bench_statistics import record
@@ -119,7 +120,7 @@ async def test_an_open_loop_and_a_trace(tmp_path: Path) -> None:
         )
     assert ladder.code == replayed.code == 0, ladder.err + replayed.err
     assert "20/s" in ladder.out and "40/s" in ladder.out
-    assert server.seen[3]["ignore_eos"] is True
+    assert server.seen[REQUESTS]["ignore_eos"] is True
     due = sorted(r.at for r in kept(tmp_path / "b"))
     assert [later - due[0] for later in due] == pytest.approx([0.05 * n for n in range(6)], abs=1e-5)
     assert {r.completion_tokens for r in kept(tmp_path / "b")} == {2}
@@ -127,12 +128,12 @@ async def test_an_open_loop_and_a_trace(tmp_path: Path) -> None:
 
 async def test_a_service_that_dies_in_the_middle(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    async with BenchServer(dies_after=30) as server:
+    async with BenchServer(dies_after=REQUESTS + 2 + 30) as server:
         done = await bench("run", "--url", server.url, *SMALL, "--requests", "500", "--out", folder)
     assert done.code == 1
     assert "ended before its end: the last 20 requests all failed: the connection broke" in done.out
     records = kept(folder)
-    assert sum(record.ok for record in records) == 30 - 2 - 2  # the probe's and the warm-up's
+    assert sum(record.ok for record in records) == 30  # after the probe's and the warm-up's two
     assert 20 <= sum(not record.ok for record in records) < 60
     assert summary_of(folder)["complete"] is False
     assert "the connection broke" in (folder / "report.html").read_text()
@@ -145,7 +146,7 @@ async def test_ended_by_a_signal_it_keeps_what_it_has(number: int, mode: str, tm
         process = await command(
             "run", "--url", server.url, *SMALL, "--requests", "100000", "--out", folder, "--no-report"
         )
-        while len(server.seen) < 40:
+        while len(server.seen) < REQUESTS + 40:
             await asyncio.sleep(0.01)
         server.mode = mode
         await asyncio.sleep(0.5)
@@ -165,7 +166,7 @@ async def test_killed_it_leaves_what_a_report_can_be_made_of(tmp_path: Path) -> 
     folder = tmp_path / "run"
     async with BenchServer() as server:
         process = await command("run", "--url", server.url, *SMALL, "--requests", "100000", "--out", folder)
-        while len(server.seen) < 60:
+        while len(server.seen) < REQUESTS + 60:
             await asyncio.sleep(0.01)
         process.kill()
         await process.communicate()

@@ -26,7 +26,7 @@ def test_fixed_lengths_are_reached_in_the_services_own_tokens() -> None:
 
 
 def test_a_prompt_shorter_than_the_template_is_one_word() -> None:
-    assert MEASURE.words(3) == 1
+    assert MEASURE.count(3) == 1
 
 
 def test_a_seed_decides_the_requests() -> None:

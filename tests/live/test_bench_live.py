@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bench.probe import REQUESTS
 from bench.records import Record, read
 
 from .conftest import BIN, ROOT, Service
@@ -36,11 +37,11 @@ def test_a_run_counts_as_the_engine_does(tiny: Service, api: str, tmp_path: Path
     assert done.returncode == 0, done.stdout + done.stderr
     records = kept(folder)
     assert len(records) == 12
-    # Two requests before, of at most two tokens, measure how many tokens words have.
     generated = tiny.metric("vllm:generation_tokens_total") - before[1]
-    assert 0 < generated - sum(record.completion_tokens for record in records) <= 4
+    others = generated - sum(record.completion_tokens for record in records)
+    assert REQUESTS <= others <= REQUESTS + 20, "a token for each word that is counted, and the health check's"
     assert tiny.metric("vllm:prompt_tokens_total") - before[0] > sum(record.prompt_tokens for record in records)
-    assert all(abs(record.prompt_tokens - 48) <= 8 for record in records), [r.prompt_tokens for r in records]
+    assert {record.prompt_tokens for record in records} <= {47, 48, 49}
     assert all(record.ttft is not None and 0 < record.ttft <= record.e2e for record in records)
     if api == "generate":
         release = tiny.client.get(f"{tiny.url}/release").json()["release"]
@@ -66,7 +67,8 @@ def test_an_open_loop_of_a_shared_prefix_draws_its_report(tiny: Service, tmp_pat
 def test_a_service_compared_with_itself_gives_the_same_answers(tiny: Service, tmp_path: Path) -> None:
     done = bench(
         "compare", tiny.url, tiny.url, "--api", "completions", "--shape", "32/16", "--concurrency", "2",
-        "--requests", "8", "--rounds", "3", "--limit", "3", "--logprobs", "--out", tmp_path / "run", "--no-report", "-o", "json",
+        "--requests", "8", "--rounds", "3", "--limit", "3", "--logprobs", "--out", tmp_path / "run", "--no-report",
+        "-o", "json",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     comparison = json.loads(done.stdout)["comparison"]
