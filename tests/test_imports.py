@@ -82,6 +82,7 @@ MAY_PRINT = {
     "terminal.py",
     "chat.py:say",
     "chat.py:loop",
+    "readable.py:main",  # a command of its own, for a pod
     "vllm_args.py:_said",  # stdout is how a checking process hands its finding to its parent
 }
 
