@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -68,19 +69,12 @@ def draw(
     Raises:
         ToolMissing: matplotlib is not installed.
     """
-    try:
-        import matplotlib
-    except ImportError:
-        raise ToolMissing(
-            "Reports need matplotlib, which is not installed: 'make dev', or pip install 'switchyard[bench]'. The "
-            "results are kept; draw them later with 'switchyard bench report'."
-        ) from None
     found: list[Plot] = []
 
     def plot(name: str, title: str, caption: str, paint: Callable[[Any], None], height: float = _SIZE[1]) -> None:
-        found.append(_plot(name, title, caption, paint, height))
+        found.append(painted(name, title, caption, lambda figure: paint(figure.add_subplot()), (_SIZE[0], height)))
 
-    with matplotlib.rc_context(_STYLE):
+    with style():
         if comparison:
             lines = [line for line in comparison.lines if line.ratio.high < float("inf")]
             if lines:
@@ -123,16 +117,43 @@ _CDFS = {
 }
 
 
-def _plot(name: str, title: str, caption: str, paint: Callable[[Any], None], height: float) -> Plot:
+@contextmanager
+def style() -> Generator[None]:
+    """What every picture is drawn in.
+
+    Raises:
+        ToolMissing: matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+    except ImportError:
+        raise ToolMissing(
+            "Reports need matplotlib, which is not installed: 'make dev', or pip install 'switchyard[bench]'. The "
+            "results are kept; draw them later with 'switchyard bench report'."
+        ) from None
+    with matplotlib.rc_context(_STYLE):
+        yield
+
+
+def painted(
+    name: str, title: str, caption: str, paint: Callable[[Any], None], size: tuple[float, float], salt: str = ""
+) -> Plot:
+    """One picture, within :func:`style`.
+
+    Args:
+        paint: draws on a matplotlib figure, with colours of :data:`SERIES` and so on.
+        size: inches; text is 10 points.
+        salt: makes two pictures of one name fit into one page.
+    """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     # Without a salt of its own, the ids in one picture of a page would be those in another.
-    with matplotlib.rc_context({"svg.hashsalt": name}):
-        figure = Figure(figsize=(_SIZE[0], height), layout="constrained")
+    with matplotlib.rc_context({"svg.hashsalt": name + salt}):
+        figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
-        paint(figure.add_subplot())
+        paint(figure)
         drawn = io.StringIO()
         figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
         image = io.BytesIO()
@@ -158,11 +179,11 @@ def _over_time(axes: Any, groups: Mapping[str, Sequence[Record]]) -> None:
         low = min((r.ttft * 1000 for g in groups.values() for r in g if r.ok and r.ttft), default=1)
         axes.scatter(bad, [low] * len(bad), marker="x", s=24, color=BAD, label="failed")
     axes.set(xlabel="s since the beginning", ylabel="ms", yscale="log")
-    _plain_ticks(axes.yaxis)
+    plain_ticks(axes.yaxis)
     _legend(axes, len(groups) + bool(bad))
 
 
-def _plain_ticks(axis: Any) -> None:
+def plain_ticks(axis: Any) -> None:
     """Numbers as people write them on a logarithmic axis, however little of a decade it shows. After all is drawn."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
@@ -215,7 +236,7 @@ def _cdf(axes: Any, groups: Mapping[str, Sequence[Record]], name: str) -> None:
         shares = [(place + 1) / len(values) for place in places]
         axes.step([values[place] for place in places], shares, where="post", color=colour, label=label)
     axes.set(xlabel="ms", xscale="log", ylim=(0, 1.02))
-    _plain_ticks(axes.xaxis)
+    plain_ticks(axes.xaxis)
     axes.tick_params(axis="x", rotation=30)
     _legend(axes, len(groups))
 
@@ -227,7 +248,7 @@ def _ladder(axes: Any, stages: Sequence[Summary], name: str) -> None:
             [stage.requests_per_s for stage in stages], values, marker=marker, markersize=4, color=colour, label=field
         )
     axes.set(xlabel="requests a second that ended well", ylabel="ms", yscale="log")
-    _plain_ticks(axes.yaxis)
+    plain_ticks(axes.yaxis)
     axes.set_xlim(left=0)
     _legend(axes, 3)
 
@@ -243,5 +264,5 @@ def _forest(axes: Any, lines: Sequence[Any]) -> None:
         range(len(lines)), [line.metric.replace("_per_s", "/s").replace("_", " ") for line in reversed(lines)]
     )
     axes.set(xscale="log")
-    _plain_ticks(axes.xaxis)
+    plain_ticks(axes.xaxis)
     axes.tick_params(axis="x", rotation=30)
