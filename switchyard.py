@@ -22,6 +22,7 @@ LOCAL = "http://localhost:8000"
 OnClusterOption = Annotated[
     str | None, typer.Option("--file", "-f", help="Service file: talk to it on its cluster instead of --url.")
 ]
+PreviewOption = Annotated[bool, typer.Option("--preview", help="With -f: the release that a rollout holds.")]
 
 app = typer.Typer(
     name="switchyard",
@@ -66,6 +67,7 @@ def chat(
     question: cli.QuestionArgument = None,
     url: cli.UrlOption = LOCAL,
     file: OnClusterOption = None,
+    preview: PreviewOption = False,
     system: cli.SystemOption = None,
     max_tokens: cli.MaxTokensOption = None,
 ) -> None:
@@ -73,7 +75,7 @@ def chat(
 
     Example: switchyard chat "What is the capital of France?"
     """
-    with _where(url, file) as address:
+    with _where(url, file, preview=preview) as address:
         cli.chat(question, address, system, max_tokens)
 
 
@@ -82,6 +84,7 @@ def generate(
     prompt: cli.PromptArgument = None,
     url: cli.UrlOption = LOCAL,
     file: OnClusterOption = None,
+    preview: PreviewOption = False,
     max_tokens: cli.MaxTokensOption = None,
     temperature: cli.TemperatureOption = None,
     output: cli.AnswerOption = "text",
@@ -90,12 +93,14 @@ def generate(
 
     Example: switchyard generate -f deploy/gke-l4.yaml "The capital of France is" --max-tokens 8
     """
-    with _where(url, file) as address:
+    with _where(url, file, preview=preview) as address:
         cli.generate(prompt, address, max_tokens, temperature, output)
 
 
-def _where(url: str, file: str | None) -> AbstractContextManager[str]:
-    return cli_forward.reached(file) if file else nullcontext(url)
+def _where(url: str, file: str | None, *, preview: bool) -> AbstractContextManager[str]:
+    if preview and not file:
+        raise typer.BadParameter("name the service file with -f.", param_hint="--preview")
+    return cli_forward.reached(file, preview=preview) if file else nullcontext(url)
 
 
 app.add_typer(cli.config_app, name="config")
