@@ -77,7 +77,10 @@ def compared(there: Target, old: int, new: int, output: str) -> bool:
     from kuberay.rollout.between import as_json, between, lines
     from kuberay.rollout.gather import side
 
-    sides = [side(there.api, there.namespace, there.name, number) for number in (old, new)]
-    changed = between(*sides)
-    print(json.dumps(as_json(*sides, changed), indent=2) if output == "json" else "\n".join(lines(*sides, changed)))
+    before, after = (side(there.api, there.namespace, there.name, number) for number in (old, new))
+    changed = between(before, after)
+    if output == "json":
+        print(json.dumps(as_json(before, after, changed), indent=2))
+    else:
+        print("\n".join(lines(before, after, changed)))
     return bool(changed)

@@ -17,7 +17,7 @@ from kuberay.rollout.trips import Outcome, Trip
 
 NARROW, WIDE = (4.6, 4.8), (11.0, 5.2)
 _BINS = 240
-_MOST_POINTS = 3000
+_MOST_POINTS = 700
 _BEFORE_S, _AFTER_S = 30.0, 45.0
 _DROPPED, _UNNAMED = "dropped", "release not told"
 
@@ -31,7 +31,7 @@ class Picture:
 
 
 def draw(story: Story) -> tuple[list[Picture], str]:
-    """The whole rollout, and each switch from near; or none, and why there are none."""
+    """The whole rollout, and each switch from near; none without requests, or, as is then said, without matplotlib."""
     trips = story.trips
     if not trips:
         return (
@@ -83,7 +83,9 @@ def _painted(
         bottom.set(xlabel=f"{unit} since the beginning", ylabel="first token, ms")
         handles, labels = top.get_legend_handles_labels()
         if labels:
-            figure.legend(handles, labels, loc="outside lower center", ncols=2 if size is NARROW else len(labels))
+            names = {story.record.blue.release: " (before)", story.record.green.release: " (new)"}
+            labels = [f"{one}{names.get(one, '')}" for one in labels]
+            figure.legend(handles, labels, loc="outside lower center", ncols=1 if size is NARROW else len(labels))
 
     caption = "Requests in flight by what became of them, and each one's time to the first token; crosses failed."
     return painted(name, title, caption, paint, size, salt=str(size))
@@ -136,7 +138,7 @@ def _in_flight(
 
 
 def _ttft(axes: Any, trips: Sequence[Trip], colours: Mapping[str, str], began: float, per: float) -> None:
-    step = max(1, len(trips) // _MOST_POINTS)
+    step = max(1, -(-len(trips) // _MOST_POINTS))
     lowest = math.inf
     for name, colour in colours.items():
         points = [

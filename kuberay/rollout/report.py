@@ -12,12 +12,17 @@ from kuberay.rollout import between, verdict
 from kuberay.rollout.account import Account, Crossing
 from kuberay.rollout.pictures import Picture
 from kuberay.rollout.record import Outcome
-from kuberay.rollout.story import Story
+from kuberay.rollout.story import Story, ended
 from kuberay.rollout.verdict import Finding
 
 MOST_RATIO = 1.3
 """The p99 of the first minute after a switch is at most so many times the one before."""
 _MOST_LINES = 200
+
+_CROSSING = (
+    "", "spanned it", "on which release", "of these dropped", "longest of these", "from decision to the first answer",
+    "p99 first token, minute before", "p99 first token, minute after", "after over before",
+)  # fmt: skip
 
 _STYLE = """
 .claim { font-size: 1.15rem; border-left: 5px solid var(--good); background: var(--card); padding: .6rem .9rem;
@@ -25,12 +30,14 @@ _STYLE = """
 .claim.bad { border-color: var(--bad); color: var(--ink); font-weight: 400; } .claim.none { border-color: var(--s6); }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem .9rem; margin: .6rem 0; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
-.phase { display: grid; grid-template-columns: 1.6rem 5.2rem 4.6rem minmax(0, 1fr); gap: 0 .5rem; padding: .35rem 0;
-  border-bottom: 1px solid var(--grid); align-items: baseline; }
-.phase > * { overflow-wrap: anywhere; } .num { font-variant-numeric: tabular-nums; text-align: right; }
-.bar { grid-column: 1 / -1; height: .45rem; background: var(--grid); border-radius: .25rem; margin-top: .25rem; }
+.phase { display: grid; grid-template-columns: 1.4rem 6rem 4.5rem minmax(0, 1fr); gap: 0 .6rem; padding: .4rem 0;
+  border-bottom: 1px solid var(--grid); align-items: baseline; overflow-wrap: anywhere; }
+.num { font-variant-numeric: tabular-nums; text-align: right; }
+@media (max-width: 40rem) { .phase { grid-template-columns: 1.4rem 1fr auto; } .phase .what { grid-column: 2 / -1; } }
+.bar { grid-column: 1 / -1; height: .45rem; background: var(--grid); border-radius: .25rem; margin-top: .25rem; overflow: hidden; }
 .bar i { display: block; height: 100%; min-width: 2px; border-radius: .25rem; background: var(--s1); }
-pre { background: var(--card); padding: .6rem .8rem; border-radius: .5rem; overflow-x: auto; font-size: .85rem; }
+pre { background: var(--card); padding: .6rem .8rem; border-radius: .5rem; font-size: .85rem; white-space: pre-wrap;
+  overflow-wrap: anywhere; }
 .finding { border-bottom: 1px solid var(--grid); padding: .4rem 0; overflow-wrap: anywhere; }
 summary { cursor: pointer; } .big { display: none; } figure { margin-bottom: .8rem; }
 @media (min-width: 50rem) { .big { display: block; } .small { display: none; } }
@@ -56,7 +63,7 @@ def page(story: Story, pictures: Sequence[Picture], notes: Sequence[str] = ()) -
             for one in pictures
         ]
     if found.sent:
-        parts += [_crossings(found.crossings), _requests(story, found)]
+        parts += [_crossings(story, found.crossings), _requests(story, found)]
     parts += [_verdict(story), _changes(story)]
     return document(story.title, [part for part in parts if part], _STYLE)
 
@@ -99,7 +106,7 @@ def _about(story: Story) -> str:
         ("How", f"{record.kind.value}, strategy {record.strategy}{', automatic' if record.auto else ''}"),
         ("Before", _place(record.blue.release, record.blue.cluster)),
         ("New", _place(record.green.release, record.green.cluster)),
-        ("Ended", f"{record.outcome.value}: {record.why}" if record.why else record.outcome.value),
+        ("Ended", ended(record)),
     ]
     if record.wish.verb:
         override = ", against or without a verdict" if record.wish.override else ""
@@ -124,43 +131,46 @@ def _phases(story: Story) -> str:
         width = min(100 * (one.ends - one.begins) / whole, 100 - left)
         rows.append(
             f'<div class="phase"><b>{one.number}</b><span>{escape(one.name)}</span>'
-            f'<span class="num">+{_duration(one.begins - story.began)}</span><span>{escape(one.text)}</span>'
+            f'<span class="num">{_clock(one.begins - story.began)}</span><span class="what">{escape(one.text)}</span>'
             f'<div class="bar"><i style="margin-left:{left:.2f}%;width:{width:.2f}%"></i></div></div>'
         )
     return f"<h2>Phases</h2>{''.join(rows)}"
 
 
-def _crossings(crossings: Sequence[Crossing]) -> str:
+def _crossings(story: Story, crossings: Sequence[Crossing]) -> str:
     if not crossings:
         return ""
-    header = ("", "spanning", "of these dropped", "longest", "p99 before", "p99 after", "ratio", "decision to traffic")
-    rows: list[list[str]] = []
-    for one in crossings:
-        spanning = ", ".join(f"{count} on {release or 'nobody'}" for release, count in one.spanning.items()) or "none"
-        rows.append(
-            [
-                "the switch" if one.move.name == "switch" else "the way back",
-                spanning,
-                str(one.spanning_dropped),
-                _time(one.spanning_longest_s),
-                f"{_time(one.before_p99_s)} of {one.before_count}",
-                f"{_time(one.after_p99_s)} of {one.after_count}",
-                f"{one.ratio:.2f}" if math.isfinite(one.ratio) else "-",
-                _time(one.first_new_s),
-            ]
+    names = _names(story)
+    columns = [
+        (
+            "the switch" if one.move.name == "switch" else "the way back",
+            str(sum(one.spanning.values())),
+            ", ".join(f"{count} {names.get(release, release)}" for release, count in one.spanning.items()) or "-",
+            str(one.spanning_dropped),
+            _time(one.spanning_longest_s),
+            _time(one.first_new_s),
+            f"{_time(one.before_p99_s)} (of {one.before_count})",
+            f"{_time(one.after_p99_s)} (of {one.after_count})",
+            f"{one.ratio:.2f}" if math.isfinite(one.ratio) else "-",
         )
+        for one in crossings
+    ]
+    rows = [list(row) for row in zip(_CROSSING, *columns, strict=True)]
     said = (
         "Spanning: sent before the switch, ended after it. p99 of the time to the first token, in the minute before on "
         "the old release and in the first minute on the new one; more requests make it sharper."
     )
-    return f'<h2>Switches</h2>{table(header, rows, {})}<p class="soft">{said}</p>'
+    return f'<h2>Switches</h2>{table(rows[0], rows[1:], {})}<p class="soft">{said}</p>'
 
 
 def _requests(story: Story, found: Account) -> str:
     kinds = ("finished", "dropped", "refused", "given up")
-    names = {story.record.blue.release: "before", story.record.green.release: "new"}
+    names = _names(story)
     rows = [
-        [_release(release, names), *(str(counts.get(kind, 0)) for kind in kinds)]
+        [
+            f"{release} ({names[release]})" if release and release in names else names.get(release, release),
+            *(str(counts.get(kind, 0)) for kind in kinds),
+        ]
         for release, counts in found.by_release.items()
     ]
     rows.append(["all", *(str(one) for one in (found.finished, found.dropped, found.refused, found.given_up))])
@@ -172,10 +182,9 @@ def _requests(story: Story, found: Account) -> str:
     return f'<h2>Requests</h2>{table(("release", *kinds), rows, {})}<p class="soft">{pause}</p>{errors}'
 
 
-def _release(release: str, names: dict[str, str]) -> str:
-    if not release:
-        return "nobody said"
-    return f"{release} ({names[release]})" if release in names else release
+def _names(story: Story) -> dict[str, str]:
+    """What releases are called; a request that broke off has told none."""
+    return {story.record.blue.release: "before", story.record.green.release: "new", "": "not told"}
 
 
 def _verdict(story: Story) -> str:
@@ -214,6 +223,14 @@ def _time(seconds: float) -> str:
     if not math.isfinite(seconds):
         return "-"
     return f"{seconds * 1000:.0f} ms" if abs(seconds) < 1 else f"{seconds:.1f} s"
+
+
+def _clock(seconds: float) -> str:
+    """Since the beginning: ``3:07``, ``1:02:45``; with a tenth in the first minutes."""
+    minutes, rest = divmod(max(seconds, 0.0), 60)
+    if minutes >= 60:
+        return f"{int(minutes) // 60}:{int(minutes) % 60:02d}:{int(rest):02d}"
+    return f"{int(minutes)}:{math.floor(rest * 10) / 10:04.1f}"
 
 
 def _duration(seconds: float) -> str:

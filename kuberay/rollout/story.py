@@ -144,8 +144,14 @@ def _text(record: Record, name: str) -> str:
     if name == "back" and record.back:
         text = f"the traffic is to go back: {record.back}"
     if name == "ended" and record.outcome is not Outcome.NONE:
-        text = f"{record.outcome.value}: {record.why}" if record.why else record.outcome.value
+        text = ended(record)
     return text
+
+
+def ended(record: Record) -> str:
+    """How it ended, and why where that says more."""
+    why = "" if record.why in ("", f"it {record.outcome.value}") else f": {record.why}"
+    return f"{record.outcome.value}{why}"
 
 
 def _seconds(text: str) -> float:
