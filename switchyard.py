@@ -11,7 +11,7 @@ import bench.cli
 import cluster.cli
 import kuberay.cli
 import service_file
-from kuberay import cli_forward, cli_look, cli_rollout
+from kuberay import cli_forward, cli_look, cli_report, cli_rollout
 from serve_app import __version__, cli
 from serve_app.config import ServiceConfig
 
@@ -113,6 +113,7 @@ for command in (
     cli_rollout.abort,
     cli_rollout.rollback,
     cli_rollout.history,
+    cli_report.report,
     cli_look.status,
     cli_look.doctor,
     cli_look.logs,

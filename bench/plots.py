@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import random
+import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -159,7 +160,8 @@ def painted(
         image = io.BytesIO()
         figure.savefig(image, format="png", dpi=160, facecolor="white")
     svg = drawn.getvalue()
-    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    svg = re.sub(r"(\.\d\d)\d+", r"\1", svg)  # a hundredth of a point is finer than any screen
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, variable)
     return Plot(name, title, caption, svg, image.getvalue())
