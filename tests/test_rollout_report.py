@@ -88,7 +88,7 @@ def test_what_matters_is_on_the_page() -> None:
         "answers were read by two people", "approved by grace@desk; the gate opens", "1:14.0",
         "Traffic during the whole rollout",
         "The switch from near", "All 14 routes answer", "ttft ratio p50", "1.04", "model.max_model_len: 4096 -> 8192",
-        "24 streams through the API server", "p99 first token, minute after",
+        "24 streams through the API server", "p99 first token after",
     ):  # fmt: skip
         assert text_ in said, text_
     assert "Failures" not in said and "The way back" not in said

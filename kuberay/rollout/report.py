@@ -20,8 +20,8 @@ MOST_RATIO = 1.3
 _MOST_LINES = 200
 
 _CROSSING = (
-    "", "spanned it", "on which release", "of these dropped", "longest of these", "from decision to the first answer",
-    "p99 first token, minute before", "p99 first token, minute after", "after over before",
+    "", "spanned it", "on which release", "of these dropped", "longest of these", "decision to traffic",
+    "p99 first token before", "p99 first token after", "after over before",
 )  # fmt: skip
 
 _STYLE = """
@@ -34,11 +34,13 @@ dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
   border-bottom: 1px solid var(--grid); align-items: baseline; overflow-wrap: anywhere; }
 .num { font-variant-numeric: tabular-nums; text-align: right; }
 @media (max-width: 40rem) { .phase { grid-template-columns: 1.4rem 1fr auto; } .phase .what { grid-column: 2 / -1; } }
-.bar { grid-column: 1 / -1; height: .45rem; background: var(--grid); border-radius: .25rem; margin-top: .25rem; overflow: hidden; }
+.bar { grid-column: 1 / -1; height: .45rem; background: var(--grid); border-radius: .25rem; margin-top: .25rem;
+  overflow: hidden; }
 .bar i { display: block; height: 100%; min-width: 2px; border-radius: .25rem; background: var(--s1); }
 pre { background: var(--card); padding: .6rem .8rem; border-radius: .5rem; font-size: .85rem; white-space: pre-wrap;
   overflow-wrap: anywhere; }
 .finding { border-bottom: 1px solid var(--grid); padding: .4rem 0; overflow-wrap: anywhere; }
+@media (max-width: 40rem) { th, td { padding: .3rem .4rem; } th:first-child, td:first-child { white-space: normal; } }
 summary { cursor: pointer; } .big { display: none; } figure { margin-bottom: .8rem; }
 @media (min-width: 50rem) { .big { display: block; } .small { display: none; } }
 @media print { .big { display: block; } .small { display: none; } }
