@@ -52,6 +52,8 @@ class Service:
 
     def environ(self, more: dict[str, str] | None) -> dict[str, str]:
         release = {"SWITCHYARD__SERVING__DEFAULTS__MAX_TOKENS": str(self.tokens)}
+        # Two clusters side by side fill the machine: neither may grow.
+        release["SWITCHYARD__SCALING__MAX_REPLICAS"] = "1"
         place = {"SWITCHYARD__KUBERNETES__NAMESPACE": self.namespace, "KUBECONFIG": str(self.kube.kubeconfig)}
         return {**os.environ, **place, "COLUMNS": "160", **release, **(more or {})}
 
