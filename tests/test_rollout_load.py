@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from bench.records import from_line
 from kuberay.api import Api
@@ -19,6 +23,7 @@ from kuberay.rollout.load import Load, Route, direct, through_api
 from kuberay.rollout.proof import Proof, Wanted, loads
 from kuberay.rollout.record import Kind, Place, Record, to_json
 from kuberay.rollout.trips import Outcome, Trip
+from switchyard import app
 from tests.fake_kubernetes import FakeKubernetes, Reply, Request, certificate, fake_kubernetes, status
 from tests.rollout_server import WordEngine, serving
 
@@ -87,6 +92,18 @@ def test_what_runs_when_it_is_stopped_ends_and_nothing_new_begins(tmp_path: Path
         wait_for(lambda: len(engine.prompts) == 3)
         trips = one.stop()
     assert [trip.outcome for trip in trips] == [Outcome.FINISHED] * 3 and len(engine.prompts) == 3
+
+
+def test_ctrl_c_gives_up_what_runs_and_writes_it_down(tmp_path: Path) -> None:
+    engine = WordEngine(delay_s=60)
+    with serving(engine) as place:
+        one = Load(direct(place.url, {}), tmp_path / "out.jsonl", streams=2, max_tokens=4)
+        one.start()
+        wait_for(lambda: len(engine.prompts) == 2)
+        threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        trips = one.stop()
+    assert [trip.outcome for trip in trips] == [Outcome.GIVEN_UP] * 2
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 2
 
 
 def test_a_stream_that_breaks_off_is_dropped_and_the_client_waits_before_it_asks_again(tmp_path: Path) -> None:
@@ -242,6 +259,18 @@ def test_a_load_that_cannot_be_kept_says_where_it_is_and_the_rollout_goes_on(
     with pytest.raises(ValueError, match="of the rollout's own"), proof.during(2):
         raise ValueError("of the rollout's own")
     assert f"is in {tmp_path / 'out.jsonl'}" in said[-1]
+
+
+@pytest.mark.parametrize("command", ["promote", "abort"])
+def test_what_is_refused_sends_nothing(
+    fake: FakeKubernetes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    fake.answer = lambda request: Reply({"metadata": {"resourceVersion": "1"}, "items": []})
+    monkeypatch.setenv("KUBECONFIG", fake.kubeconfig(tmp_path))
+    done = CliRunner().invoke(app, [command, "llm", "-n", "prod", "--load", "2", "--load-out", str(tmp_path / "o")])
+    assert done.exit_code == 1 and "No rollout of llm is under way" in done.stderr
+    assert [request.path for request in fake.requests] == ["/api/v1/namespaces/prod/configmaps"]
+    assert not (tmp_path / "o").exists()
 
 
 def test_without_streams_nothing_is_asked_or_written(fake: FakeKubernetes, tmp_path: Path) -> None:

@@ -100,6 +100,7 @@ class Load:
         self._ending = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._work, name="proof-load", daemon=True)
+        self._ended = threading.Event()
         self._fault: Exception | None = None
         # perf_counter() when the clock on the wall was at 0: so every time in a record is one of that clock.
         self._epoch = time.perf_counter() - time.time()
@@ -122,10 +123,10 @@ class Load:
         """
         self._call(self._ending.set)
         try:
-            self._thread.join(self._timeout_s + 10)
+            self._ended.wait(self._timeout_s + 10)  # join() takes a thread for ended once it was interrupted
         except KeyboardInterrupt:
             self._call(lambda: [task.cancel() for task in self._tasks])
-            self._thread.join(10)
+            self._ended.wait(10)
         if self._fault is not None:
             self._say(f"the load ended early: {self._fault}")
         return list(self._trips)
@@ -149,6 +150,7 @@ class Load:
             self._fault = error
         finally:
             self._file.close()
+            self._ended.set()
 
     async def _run(self) -> None:
         async with _session(self._route, fresh=False) as kept, _session(self._route, fresh=True) as fresh:
