@@ -74,6 +74,17 @@ def test_a_lease_that_cannot_be_renewed_is_not_held(api: Api, memory: Memory) ->
         time.sleep(1.2)
         assert not mine.held
         memory.away = False
+        assert mine.confirm() and mine.held, "nobody else took it meanwhile"
+
+
+def test_a_lease_that_somebody_took_meanwhile_is_not_confirmed(api: Api, memory: Memory) -> None:
+    with lease(api, "ada") as mine:
+        assert mine.acquire(1, unsaid)
+        path = "/apis/coordination.k8s.io/v1/namespaces/team-a/leases/llm-rollout"
+        memory.objects[path]["spec"]["holderIdentity"] = "bob"
+        time.sleep(1.1)
+        assert not mine.confirm()
+    assert memory.objects[path]["spec"]["holderIdentity"] == "bob", "what is another's is not given back"
 
 
 def record(number: int, release: str, outcome: Outcome = Outcome.SERVES, **more: object) -> Record:

@@ -35,6 +35,7 @@ class Lease:
         self.holder, self._duration = holder, duration_s
         self._name = f"{service}-rollout"
         self._stop = threading.Event()
+        self._renewing = threading.Lock()
         self._renewed = 0.0
         self._thread: threading.Thread | None = None
 
@@ -94,18 +95,33 @@ class Lease:
     ) -> None:
         self.release()
 
+    def confirm(self) -> bool:
+        """Whether it is held; asks anew where it could not be renewed for a while, as when the API server was away.
+
+        Raises:
+            ApiError: the API server does not answer.
+        """
+        return self.held or self._renew_now()
+
     def _renew(self) -> None:
         while not self._stop.wait(RENEW_S):
             try:
-                lease = self._read()
-                if dig(lease, "spec", "holderIdentity") != self.holder:
-                    self._renewed = 0.0
+                if not self._renew_now():
                     return
-                began = time.monotonic()
-                self._patch(lease, {"renewTime": _now()})
-                self._renewed = began
             except ApiError:
                 continue  # `held` tells when that has lasted too long
+
+    def _renew_now(self) -> bool:
+        """False: somebody else has it."""
+        began = time.monotonic()
+        with self._renewing:
+            lease = self._read()
+            if dig(lease, "spec", "holderIdentity") != self.holder:
+                self._renewed = 0.0
+                return False
+            self._patch(lease, {"renewTime": _now()})
+            self._renewed = began
+            return True
 
     def _take(self, lease: Json) -> bool:
         began = time.monotonic()

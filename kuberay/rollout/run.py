@@ -14,7 +14,7 @@ from typing import Any
 
 from kuberay.api import Api
 from kuberay.decisions import decide, decision
-from kuberay.errors import ApiError, Incomplete, Invalid, NotFound, Refused, Unreachable
+from kuberay.errors import ApiError, Conflict, Incomplete, Invalid, NotFound, Refused, Unreachable
 from kuberay.kinds import CONFIGMAP, POD, RAYCLUSTER, RAYSERVICE, SERVICE
 from kuberay.rayservice import Json
 from kuberay.rollout import machine
@@ -64,7 +64,7 @@ class Runner:
                 record, following, now_seen = self._next(number, leave)
                 if isinstance(following, Wait):
                     return record
-                if not self._lease.held:
+                if not self._lease.confirm():
                     raise Refused("Another process has taken this rollout over. switchyard history shows it.")
                 record = self._do(following, record, now_seen)
                 away_since, refused = 0.0, 0
@@ -74,7 +74,7 @@ class Runner:
                     raise
                 self._say("wait", f"the API server is away: {str(error)[:120]}")
                 time.sleep(2)
-            except (Invalid, NotFound):  # the world moved between the look and the step: look again
+            except (Invalid, NotFound, Conflict):  # the world moved between the look and the step: look again
                 refused += 1
                 if refused > MOST_REFUSALS:
                     raise
