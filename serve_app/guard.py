@@ -101,13 +101,24 @@ def parse_keys(lines: Iterable[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-class Guard:
-    """The middleware. ``Guard(app, limits)`` is an ASGI app; ``absent`` are the routes its model has no use for."""
+RELEASE_HEADER = b"x-switchyard-release"
 
-    def __init__(self, app: App, limits: Limits | None = None, absent: Set[str] = frozenset()) -> None:
+
+class Guard:
+    """The middleware. ``Guard(app, limits)`` is an ASGI app.
+
+    Args:
+        absent: routes its model has no use for.
+        release: named in a header of every answer, so that one that breaks off tells whose it was.
+    """
+
+    def __init__(
+        self, app: App, limits: Limits | None = None, absent: Set[str] = frozenset(), release: str = ""
+    ) -> None:
         self.app = app
         self.limits = limits or Limits()
         self.absent = absent
+        self._marks = [(RELEASE_HEADER, release.encode())] if release else []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -116,7 +127,7 @@ class Guard:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        answer = _Answer(send)
+        answer = _Answer(send, self._marks)
         limit = self.limits.max_request_s
         try:
             self._admit(scope)
@@ -244,8 +255,9 @@ class _Body:
 class _Answer:
     """Watches what was sent, so that a failure half-way is told in the form the client is reading."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, marks: list[tuple[bytes, bytes]]) -> None:
         self._send = send
+        self._marks = marks
         self.started = self.finished = self._events = False
         self.deaf = False
         """Whether the app is no longer listened to."""
@@ -258,8 +270,10 @@ class _Answer:
             headers = list(message.get("headers", ()))
             self._events = any(k == b"content-type" and v.startswith(b"text/event-stream") for k, v in headers)
             names = {name for name, _ in headers}
+            headers += self._marks
             if message["status"] in (429, 503) and b"retry-after" not in names:
-                message = {**message, "headers": [*headers, (b"retry-after", b"1")]}
+                headers.append((b"retry-after", b"1"))
+            message = {**message, "headers": headers}
         elif not message.get("more_body", False):
             self.finished = True
         await self._send(message)
@@ -274,6 +288,7 @@ class _Answer:
                 (b"content-type", b"application/json"),
                 (b"content-length", str(len(body)).encode()),
                 *((k.encode(), v.encode()) for k, v in error.headers.items()),
+                *self._marks,
             ]
             if error.status in (413, 431):
                 headers.append((b"connection", b"close"))

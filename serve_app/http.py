@@ -63,7 +63,7 @@ async def vllm_app(engine: VllmEngine, limits: Limits) -> FastAPI:
         app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", None) != "/generate"]
     absent = ROUTES.keys() - {getattr(route, "path", None) for route in app.router.routes}
     app.middleware_stack = None  # vLLM's last step has built it already; what is added here must be in it too
-    app.add_middleware(Guard, limits=limits, absent=absent)  # type: ignore[arg-type]
+    app.add_middleware(Guard, limits=limits, absent=absent, release=engine.release()["release"])  # type: ignore[arg-type]
     return app
 
 

@@ -116,3 +116,14 @@ async def test_a_client_that_leaves_while_sending_is_forgotten() -> None:
     with pytest.raises(asyncio.CancelledError):
         await client.request("POST", "/generate", [b"{"], stall=True)
     assert (app.scopes, client.answer.messages) == ([], [])
+
+
+@pytest.mark.parametrize(("method", "path", "code"), [("POST", "/generate", 200), ("GET", "/nowhere", 404)])
+async def test_every_answer_names_the_release_and_a_guard_without_one_says_nothing(
+    method: str, path: str, code: int
+) -> None:
+    named = await Client(Guard(Recorder(), release="abc")).request(method, path, [b"{}"])
+    unnamed = await Client(Guard(Recorder())).request(method, path, [b"{}"])
+    assert (named.status, unnamed.status) == (code, code)
+    assert named.headers["x-switchyard-release"] == "abc"
+    assert "x-switchyard-release" not in unnamed.headers
