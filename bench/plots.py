@@ -53,6 +53,33 @@ class Plot:
     png: bytes
 
 
+def picture(name: str, title: str, caption: str, paint: Callable[[Any], None], height: float = _SIZE[1]) -> Plot:
+    """One picture of something else than a run, in the same style.
+
+    Args:
+        name: of its file.
+        title, caption: plain text.
+        paint: gets matplotlib's axes.
+        height: inches; it is as wide as the others.
+
+    Raises:
+        ToolMissing: matplotlib is not installed.
+    """
+    with _matplotlib().rc_context(_STYLE):
+        return _plot(name, title, caption, paint, height)
+
+
+def _matplotlib() -> Any:
+    try:
+        import matplotlib
+    except ImportError:
+        raise ToolMissing(
+            "Reports need matplotlib, which is not installed: 'make dev', or pip install 'switchyard[bench]'. The "
+            "results are kept; draw them later with 'switchyard bench report'."
+        ) from None
+    return matplotlib
+
+
 def draw(
     groups: Mapping[str, Sequence[Record]],
     stages: Mapping[str, Summary] | None = None,
@@ -68,13 +95,7 @@ def draw(
     Raises:
         ToolMissing: matplotlib is not installed.
     """
-    try:
-        import matplotlib
-    except ImportError:
-        raise ToolMissing(
-            "Reports need matplotlib, which is not installed: 'make dev', or pip install 'switchyard[bench]'. The "
-            "results are kept; draw them later with 'switchyard bench report'."
-        ) from None
+    matplotlib = _matplotlib()
     found: list[Plot] = []
 
     def plot(name: str, title: str, caption: str, paint: Callable[[Any], None], height: float = _SIZE[1]) -> None:
@@ -158,11 +179,11 @@ def _over_time(axes: Any, groups: Mapping[str, Sequence[Record]]) -> None:
         low = min((r.ttft * 1000 for g in groups.values() for r in g if r.ok and r.ttft), default=1)
         axes.scatter(bad, [low] * len(bad), marker="x", s=24, color=BAD, label="failed")
     axes.set(xlabel="s since the beginning", ylabel="ms", yscale="log")
-    _plain_ticks(axes.yaxis)
-    _legend(axes, len(groups) + bool(bad))
+    plain_ticks(axes.yaxis)
+    legend(axes, len(groups) + bool(bad))
 
 
-def _plain_ticks(axis: Any) -> None:
+def plain_ticks(axis: Any) -> None:
     """Numbers as people write them on a logarithmic axis, however little of a decade it shows. After all is drawn."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
@@ -173,7 +194,8 @@ def _plain_ticks(axis: Any) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def _legend(axes: Any, entries: int) -> None:
+def legend(axes: Any, entries: int) -> None:
+    """A legend below, where there is more than one thing to tell apart."""
     if entries > 1:
         axes.legend(
             loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2 if entries > 3 else entries, handlelength=1.2
@@ -200,7 +222,7 @@ def _time_line(axes: Any, records: Sequence[Record]) -> None:
     axes.step(times[::step], running[::step], where="post", color=SERIES[1], linewidth=1.1, label="running")
     axes.set(xlabel="s since the beginning", xlim=(0, end))
     axes.set_ylim(bottom=0)
-    _legend(axes, 3)
+    legend(axes, 3)
 
 
 def _cdf(axes: Any, groups: Mapping[str, Sequence[Record]], name: str) -> None:
@@ -215,9 +237,9 @@ def _cdf(axes: Any, groups: Mapping[str, Sequence[Record]], name: str) -> None:
         shares = [(place + 1) / len(values) for place in places]
         axes.step([values[place] for place in places], shares, where="post", color=colour, label=label)
     axes.set(xlabel="ms", xscale="log", ylim=(0, 1.02))
-    _plain_ticks(axes.xaxis)
+    plain_ticks(axes.xaxis)
     axes.tick_params(axis="x", rotation=30)
-    _legend(axes, len(groups))
+    legend(axes, len(groups))
 
 
 def _ladder(axes: Any, stages: Sequence[Summary], name: str) -> None:
@@ -227,9 +249,9 @@ def _ladder(axes: Any, stages: Sequence[Summary], name: str) -> None:
             [stage.requests_per_s for stage in stages], values, marker=marker, markersize=4, color=colour, label=field
         )
     axes.set(xlabel="requests a second that ended well", ylabel="ms", yscale="log")
-    _plain_ticks(axes.yaxis)
+    plain_ticks(axes.yaxis)
     axes.set_xlim(left=0)
-    _legend(axes, 3)
+    legend(axes, 3)
 
 
 def _forest(axes: Any, lines: Sequence[Any]) -> None:
@@ -243,5 +265,5 @@ def _forest(axes: Any, lines: Sequence[Any]) -> None:
         range(len(lines)), [line.metric.replace("_per_s", "/s").replace("_", " ") for line in reversed(lines)]
     )
     axes.set(xscale="log")
-    _plain_ticks(axes.xaxis)
+    plain_ticks(axes.xaxis)
     axes.tick_params(axis="x", rotation=30)

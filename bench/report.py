@@ -62,11 +62,21 @@ def page(
     parts.append("<h2>Numbers</h2>")
     if comparison:
         rows = [(compared(line), line.verdict) for line in comparison.lines]
-        parts.append(_table(COMPARED, [cells for cells, _ in rows], {"worse": "bad", "better": "good"}))
-    parts.append(_table(HEADER, [row(name, found) for name, found in stages.items()], {}))
+        parts.append(table(COMPARED, [cells for cells, _ in rows], {"worse": "bad", "better": "good"}))
+    parts.append(table(HEADER, [row(name, found) for name, found in stages.items()], {}))
     parts.append('<p class="soft">Latencies in ms, p50 / p90 / p99, of requests that ended well.</p>')
-    parts.append(f'<h2>Pictures</h2><div class="plots">{"".join(_figure(plot) for plot in plots)}</div>')
+    parts.append(f'<h2>Pictures</h2><div class="plots">{"".join(figure(plot) for plot in plots)}</div>')
     parts.append(_errors(stages))
+    return document(title, parts)
+
+
+def document(title: str, parts: Sequence[str]) -> str:
+    """A page in this style: one file that fetches nothing.
+
+    Args:
+        title: plain text.
+        parts: of its body, HTML.
+    """
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -133,7 +143,8 @@ def _verdicts(comparison: Comparison) -> str:
     return f'<div class="tiles">{"".join(said)}</div><p>{escape(drift(comparison))}</p>'
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], kinds: Mapping[str, str]) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], kinds: Mapping[str, str]) -> str:
+    """Cells of plain text as an HTML table; ``kinds``: CSS classes of cells by what they say."""
     head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
     body = "".join(
         "<tr>" + "".join(f'<td class="{kinds.get(cell, "")}">{escape(cell)}</td>' for cell in cells) + "</tr>"
@@ -142,7 +153,8 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], kinds: Mapping[
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _figure(plot: Plot) -> str:
+def figure(plot: Plot) -> str:
+    """A picture with its title and caption."""
     return (
         f"<figure><figcaption><b>{escape(plot.title)}</b><br>"
         f'<span class="soft">{escape(plot.caption)}</span></figcaption>'
