@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -27,9 +28,9 @@ def calibrate(records: Sequence[Record], limits: Limits) -> StepTimes:
     pairs: list[tuple[int, float]] = []
     for stage in _stages(records):
         served = simulate(times, arrivals_of(stage), limits)
-        ends = [(record.sent, record.ended) for record in stage]
+        sent, ended = [record.sent for record in stage], sorted(record.ended for record in stage)
         for record, one in zip(stage, served, strict=True):
-            inside = sum(sent < record.sent < ended for sent, ended in ends)
+            inside = bisect_right(sent, record.sent) - bisect_right(ended, record.sent) - 1
             if inside < limits.running and record.ttft is not None:
                 pairs.append((inside, record.ttft - one.ttft))
     if not pairs:

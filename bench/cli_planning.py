@@ -81,8 +81,9 @@ def cost(
             return
         from bench import cost_report as tables
 
-        kinds = {"measured": "green", "assumed": "yellow", "never": "red"}
-        table(tables.INPUT_HEADER, [(i.name, i.value, i.kind) for i in asked.inputs], kinds)
+        kinds = {"never": "red"}
+        for item in asked.inputs:
+            print(f"{item.kind:8}  {item.name}: {item.value}")
         print()
         table(tables.MONTH_HEADER, tables.month_rows(asked), {})
         for offer in offers:

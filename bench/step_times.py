@@ -44,7 +44,8 @@ class StepTimes:
         entry_s: what a request's first token takes outside the engine's steps, s: quantiles in equal distances, from
             the smallest to the largest.
         entry_per_request_s: what is added to that for each request that is in the engine already, s.
-        error: how far the fitted time per token is from the measured one, mean of the absolute relative differences.
+        error: how far the fitted time per token is from the measured one: mean absolute difference, as a share of the
+            mean of its stage.
         requests: how many it was fitted to.
         most_running: the most requests that ran at one time.
         prompts: the shortest and the longest prompt, tokens.
@@ -116,12 +117,13 @@ def fit(records: Sequence[Record]) -> StepTimes:
             "several loads. Measure a ladder: switchyard bench run --concurrency 1,4,16,32 --shape 64/64"
         )
     base, each, token = _solve(equations)
-    wrong = [abs(base + each * e.running + token * e.prompt_share - e.tpot) / e.tpot for e in equations if e.tpot > 0]
+    # In units of the mean of each stage: a single answer may have come all at once.
+    wrong = [abs(base + each * e.running + token * e.prompt_share - e.tpot) * e.weight**0.5 for e in equations]
     return StepTimes(
         base_s=base,
         per_request_s=each,
         per_prompt_token_s=token,
-        error=sum(wrong) / len(wrong) if wrong else math.nan,
+        error=sum(wrong) / len(wrong),
         requests=len(equations),
         most_running=max(_most(stage) for stage in stages.values()),
         prompts=_range([record.prompt_tokens for record in good]),
