@@ -30,7 +30,8 @@ p { margin: .4rem 0; } .soft { color: var(--soft); font-size: .9rem; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: .8rem; }
 figure svg { width: 100%; height: auto; display: block; font-family: system-ui, sans-serif; }
 figcaption { margin-bottom: .3rem; }
-.wide { overflow-x: auto; margin-bottom: 1rem; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
+.wide { overflow-x: auto; margin-bottom: 1rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
 th, td { text-align: right; padding: .3rem .7rem; border-bottom: 1px solid var(--grid); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: var(--paper); }
 .bad { color: var(--bad); font-weight: 600; } .good { color: var(--good); font-weight: 600; }
