@@ -11,32 +11,42 @@ from bench.bootstrap import percentile
 from bench.errors import ResultError
 from bench.queueing import Arrival, Limits, Served, simulate
 from bench.records import Record
-from bench.step_times import StepTimes, fit
+from bench.step_times import ENOUGH, StepTimes, fit
 
 
-def calibrate(records: Sequence[Record], limits: Limits) -> StepTimes:
+def calibrate(records: Sequence[Record], limits: Limits, apart: Sequence[Record] = ()) -> StepTimes:
     """Step times of the engine, and what first tokens take besides.
 
     The records' own arrivals are simulated without anything besides; what their first tokens took longer than that is
-    the entry: a straight line over the requests that were there already, and how it scatters around that. Requests that
-    found all places taken are left out: what they waited for is the queue.
+    the entry: a straight line over the requests that were there already, and how it scatters around that. Stages in
+    which more than half of the places were taken on average are left out: their requests waited in the queue, and a
+    queue that is a little longer or shorter than the simulated one is no entry.
+
+    Args:
+        records: of loads from a single request to beyond saturation.
+        limits: of the replica that was measured.
+        apart: those of them that came one by one (open loops). With enough of them, the entry is taken from them alone:
+            a closed loop's requests come together, as one answer's end is the next one's beginning, and hold each other
+            up at the door.
 
     Raises:
         ResultError: see :func:`bench.step_times.fit`.
     """
     times = fit(records)
     pairs: list[tuple[int, float]] = []
-    for stage in _stages(records):
+    for stage in _stages(apart if len(apart) >= ENOUGH else records):
         served = simulate(times, arrivals_of(stage), limits)
         sent, ended = [record.sent for record in stage], sorted(record.ended for record in stage)
-        for record, one in zip(stage, served, strict=True):
-            inside = bisect_right(sent, record.sent) - bisect_right(ended, record.sent) - 1
+        there = [bisect_right(sent, at) - bisect_right(ended, at) - 1 for at in sent]
+        if 2 * sum(there) > limits.running * len(there):
+            continue
+        for inside, record, one in zip(there, stage, served, strict=True):
             if inside < limits.running and record.ttft is not None:
                 pairs.append((inside, record.ttft - one.ttft))
     if not pairs:
         raise ResultError(
-            f"In all of the run, {limits.running} requests or more were there at a time, so what one takes without a "
-            "queue is unknown. Measure lower loads too, or give the engine's real --max-running."
+            f"In all loads, more than half of {limits.running} places were taken, so what a request takes without "
+            "a queue is unknown. Measure lower loads too, or give the engine's real --max-running."
         )
     slope = _slope(pairs)
     rest = sorted(max(0.0, value - slope * inside) for inside, value in pairs)
@@ -90,17 +100,19 @@ class Step:
 
 
 def check(times: StepTimes, stages: Mapping[str, Sequence[Record]], limits: Limits, seed: int = 0) -> list[Step]:
-    """Simulate each stage's own arrivals, and put the times beside those measured.
+    """Simulate the arrivals of each load, and put the times beside those measured.
 
-    Meant for open loops: in a closed one the service itself decided when the next request came.
+    Meant for open loops: in a closed one the service itself decided when the next request came. A load that was
+    measured several times (records of several rounds) is simulated as often, and looked at as one.
     """
     found: list[Step] = []
     for name, records in stages.items():
-        good = [record for record in records if record.ok and record.first is not None]
-        if len(good) < 2:
+        parts = [part for part in _stages(records) if len(part) > 1]
+        if not parts:
             continue
-        served = simulate(times, arrivals_of(good), limits, seed)
-        span = max(record.sent for record in good) - min(record.sent for record in good)
+        good = [record for part in parts for record in part]
+        served = [one for part in parts for one in simulate(times, arrivals_of(part), limits, seed)]
+        span = sum(part[-1].sent - part[0].sent for part in parts)
 
         def both(
             metric: str, at: float, good: list[Record] = good, served: list[Served] = served
@@ -110,7 +122,7 @@ def check(times: StepTimes, stages: Mapping[str, Sequence[Record]], limits: Limi
         found.append(
             Step(
                 name=name,
-                rate=(len(good) - 1) / span if span else math.nan,
+                rate=(len(good) - len(parts)) / span if span else math.nan,
                 requests=len(good),
                 ttft_p50=both("ttft", 50),
                 ttft_p90=both("ttft", 90),

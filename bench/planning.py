@@ -132,7 +132,7 @@ class Ladder:
 
     Attributes:
         records: of all of them; each stage of each run has a round of its own.
-        loops: records of the open-loop stages by name, for checking.
+        loops: records of the open-loop stages, for checking: by rate and shape, all runs together.
     """
 
     records: list[Record]
@@ -158,8 +158,8 @@ def ladder(folders: Sequence[str]) -> Ladder:
             records += part
             about: Mapping[str, Any] = stages[number] if number < len(stages) else {}
             if about.get("rate"):
-                name = str(about.get("name")) if len(folders) == 1 else f"{run.name}, {about.get('name')}"
-                loops[name] = part
+                load_about: Mapping[str, Any] = run.about.get("load") or {}
+                loops.setdefault(f"{about.get('name')}, {load_about.get('shape', 'trace')}", []).extend(part)
     return Ladder(records, loops)
 
 
@@ -169,7 +169,7 @@ def replica_of(given: Ladder, limits: Limits, seed: int) -> tuple[Replica, list[
     Raises:
         ResultError: the ladder is not enough for a fit.
     """
-    times = calibrate(given.records, limits)
+    times = calibrate(given.records, limits, [record for loop in given.loops.values() for record in loop])
     return Replica(times, limits, seed), check(times, given.loops, limits, seed)
 
 
