@@ -187,7 +187,7 @@ def test_a_file_completes_what_was_handed_over() -> None:
     assert (both.label, both.fixed_per_month, both.apis_label) == ("list", 50.0, "mine")
 
 
-def cost(*arguments: str | Path) -> Any:
+def cost(*arguments: str | Path | float) -> Any:
     return CliRunner().invoke(switchyard.app, ["cost", *(str(argument) for argument in arguments)])
 
 
