@@ -12,7 +12,7 @@ import cluster.cli
 import kuberay.cli
 import service_file
 from bench import cli_planning
-from kuberay import cli_forward, cli_look, cli_rollout
+from kuberay import cli_forward, cli_look, cli_report, cli_rollout
 from serve_app import __version__, cli
 from serve_app.config import ServiceConfig
 
@@ -24,6 +24,7 @@ LOCAL = "http://localhost:8000"
 OnClusterOption = Annotated[
     str | None, typer.Option("--file", "-f", help="Service file: talk to it on its cluster instead of --url.")
 ]
+PreviewOption = Annotated[bool, typer.Option("--preview", help="With -f: the release that a rollout holds.")]
 
 app = typer.Typer(
     name="switchyard",
@@ -93,6 +94,7 @@ def chat(
     question: cli.QuestionArgument = None,
     url: cli.UrlOption = LOCAL,
     file: OnClusterOption = None,
+    preview: PreviewOption = False,
     system: cli.SystemOption = None,
     max_tokens: cli.MaxTokensOption = None,
 ) -> None:
@@ -100,7 +102,7 @@ def chat(
 
     Example: switchyard chat "What is the capital of France?"
     """
-    with _where(url, file) as address:
+    with _where(url, file, preview=preview) as address:
         cli.chat(question, address, system, max_tokens)
 
 
@@ -109,6 +111,7 @@ def generate(
     prompt: cli.PromptArgument = None,
     url: cli.UrlOption = LOCAL,
     file: OnClusterOption = None,
+    preview: PreviewOption = False,
     max_tokens: cli.MaxTokensOption = None,
     temperature: cli.TemperatureOption = None,
     output: cli.AnswerOption = "text",
@@ -117,12 +120,14 @@ def generate(
 
     Example: switchyard generate -f deploy/gke-l4.yaml "The capital of France is" --max-tokens 8
     """
-    with _where(url, file) as address:
+    with _where(url, file, preview=preview) as address:
         cli.generate(prompt, address, max_tokens, temperature, output)
 
 
-def _where(url: str, file: str | None) -> AbstractContextManager[str]:
-    return cli_forward.reached(file) if file else nullcontext(url)
+def _where(url: str, file: str | None, *, preview: bool) -> AbstractContextManager[str]:
+    if preview and not file:
+        raise typer.BadParameter("name the service file with -f.", param_hint="--preview")
+    return cli_forward.reached(file, preview=preview) if file else nullcontext(url)
 
 
 app.add_typer(cli.config_app, name="config")
@@ -135,6 +140,7 @@ for command in (
     cli_rollout.abort,
     cli_rollout.rollback,
     cli_rollout.history,
+    cli_report.report,
     cli_look.status,
     cli_look.doctor,
     cli_look.logs,

@@ -57,6 +57,7 @@ class _Course:
     sent: float
     status: int = 0
     served_by: str = ""
+    retry_after: str = ""
     marks: list[float] = field(default_factory=list[float])
     error: str = ""
 
@@ -83,6 +84,7 @@ class _Course:
             served_by=answer.served_by or self.served_by,
             error=error,
             round=request.round,
+            retry_after=self.retry_after,
         )
 
 
@@ -140,6 +142,7 @@ async def send(
 async def _follow(response: aiohttp.ClientResponse, course: _Course, stream: bool) -> None:
     course.status = response.status
     course.served_by = response.headers.get("x-switchyard-release") or response.headers.get("x-served-by", "")
+    course.retry_after = response.headers.get("retry-after", "")
     media = response.content_type
     if response.status != 200:
         course.error = refusal(response.status, (await response.content.read(4096)).decode(errors="replace"))

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from bench import plots, report
+from bench import plots
 from bench.cost import BreakEven, Speed, Usage, at_use, break_even, curve, month, per_day
+from bench.page import document, figure, table
 from bench.price_table import Api
 from bench.tables import as_json
 
@@ -140,17 +141,19 @@ def pictures(question: Question) -> list[plots.Plot]:
     Raises:
         ToolMissing: matplotlib is not installed.
     """
-    return [
-        plots.picture(
-            "break-even", "From where on is it cheaper?",
-            "USD a month over output tokens a day. Stairs: own machines; straight: what APIs take; dots: break-even.",
-            lambda axes: _even(axes, question), 3.8,
-        ),
-        plots.picture(
-            "utilisation", "What idle time costs", "USD for a million output tokens; dashed: what APIs take.",
-            lambda axes: _use(axes, question), 3.8,
-        ),
-    ]  # fmt: skip
+    with plots.style():
+        return [
+            plots.picture(
+                "break-even", "From where on is it cheaper?",
+                "USD a month over output tokens a day. Stairs: own machines; straight: what APIs take; "
+                "dots: break-even.",
+                lambda axes: _even(axes, question), 3.8,
+            ),
+            plots.picture(
+                "utilisation", "What idle time costs", "USD for a million output tokens; dashed: what APIs take.",
+                lambda axes: _use(axes, question), 3.8,
+            ),
+        ]  # fmt: skip
 
 
 def _even(axes: Any, question: Question) -> None:
@@ -195,14 +198,14 @@ def page(question: Question, drawn: Sequence[plots.Plot]) -> str:
     kinds: Mapping[str, str] = {"measured": "good", "assumed": "bad", "never": "bad"}
     parts = [
         "<h1>What it costs</h1>",
-        report.table(MONTH_HEADER, month_rows(question), {}),
-        f'<div class="plots">{"".join(report.figure(plot) for plot in drawn)}</div>',
+        table(MONTH_HEADER, month_rows(question), {}),
+        f'<div class="plots">{"".join(figure(plot) for plot in drawn)}</div>',
     ]
     for offer in question.offers:
         parts.append(f"<h2>{escape(offer.name)}, {offer.hourly:.3f} USD an hour a machine</h2>")
-        parts.append(report.table(EVEN_HEADER, even_rows(question, offer), kinds))
-        parts.append(report.table(USE_HEADER, use_rows(question, offer), {}))
+        parts.append(table(EVEN_HEADER, even_rows(question, offer), kinds))
+        parts.append(table(USE_HEADER, use_rows(question, offer), {}))
     parts.append("<h2>What went in</h2>")
-    parts.append(report.table(INPUT_HEADER, [(i.name, i.value, i.kind) for i in question.inputs], kinds))
+    parts.append(table(INPUT_HEADER, [(i.name, i.value, i.kind) for i in question.inputs], kinds))
     parts.append('<p class="soft">Left out: disks, traffic, storage, the time of people.</p>')
-    return report.document("What it costs", parts)
+    return document("What it costs", parts)

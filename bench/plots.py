@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import random
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -53,33 +55,6 @@ class Plot:
     png: bytes
 
 
-def picture(name: str, title: str, caption: str, paint: Callable[[Any], None], height: float = _SIZE[1]) -> Plot:
-    """One picture of something else than a run, in the same style.
-
-    Args:
-        name: of its file.
-        title, caption: plain text.
-        paint: gets matplotlib's axes.
-        height: inches; it is as wide as the others.
-
-    Raises:
-        ToolMissing: matplotlib is not installed.
-    """
-    with _matplotlib().rc_context(_STYLE):
-        return _plot(name, title, caption, paint, height)
-
-
-def _matplotlib() -> Any:
-    try:
-        import matplotlib
-    except ImportError:
-        raise ToolMissing(
-            "Reports need matplotlib, which is not installed: 'make dev', or pip install 'switchyard[bench]'. The "
-            "results are kept; draw them later with 'switchyard bench report'."
-        ) from None
-    return matplotlib
-
-
 def draw(
     groups: Mapping[str, Sequence[Record]],
     stages: Mapping[str, Summary] | None = None,
@@ -95,13 +70,12 @@ def draw(
     Raises:
         ToolMissing: matplotlib is not installed.
     """
-    matplotlib = _matplotlib()
     found: list[Plot] = []
 
     def plot(name: str, title: str, caption: str, paint: Callable[[Any], None], height: float = _SIZE[1]) -> None:
-        found.append(_plot(name, title, caption, paint, height))
+        found.append(picture(name, title, caption, paint, height))
 
-    with matplotlib.rc_context(_STYLE):
+    with style():
         if comparison:
             lines = [line for line in comparison.lines if line.ratio.high < float("inf")]
             if lines:
@@ -144,22 +118,61 @@ _CDFS = {
 }
 
 
-def _plot(name: str, title: str, caption: str, paint: Callable[[Any], None], height: float) -> Plot:
+@contextmanager
+def style() -> Generator[None]:
+    """What every picture is drawn in.
+
+    Raises:
+        ToolMissing: matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+    except ImportError:
+        raise ToolMissing(
+            "Reports need matplotlib, which is not installed: 'make dev', or pip install 'switchyard[bench]'. The "
+            "results are kept; draw them later with 'switchyard bench report'."
+        ) from None
+    with matplotlib.rc_context(_STYLE):
+        yield
+
+
+def picture(name: str, title: str, caption: str, paint: Callable[[Any], None], height: float = _SIZE[1]) -> Plot:
+    """One narrow picture of a single pair of axes, within :func:`style`.
+
+    Args:
+        paint: draws on matplotlib's axes.
+        height: inches; it is as wide as the others.
+    """
+    return painted(name, title, caption, lambda figure: paint(figure.add_subplot()), (_SIZE[0], height))
+
+
+def painted(
+    name: str, title: str, caption: str, paint: Callable[[Any], None], size: tuple[float, float], salt: str = ""
+) -> Plot:
+    """One picture, within :func:`style`.
+
+    Args:
+        paint: draws on a matplotlib figure, with colours of :data:`SERIES` and so on.
+        size: inches; text is 10 points.
+        salt: makes two pictures of one name fit into one page.
+    """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     # Without a salt of its own, the ids in one picture of a page would be those in another.
-    with matplotlib.rc_context({"svg.hashsalt": name}):
-        figure = Figure(figsize=(_SIZE[0], height), layout="constrained")
+    with matplotlib.rc_context({"svg.hashsalt": name + salt}):
+        figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
-        paint(figure.add_subplot())
+        paint(figure)
         drawn = io.StringIO()
         figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
         image = io.BytesIO()
         figure.savefig(image, format="png", dpi=160, facecolor="white")
     svg = drawn.getvalue()
-    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    # A hundredth of a point is finer than any screen; what stands between tags is text, such as a price.
+    svg = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), svg)
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, variable)
     return Plot(name, title, caption, svg, image.getvalue())

@@ -39,6 +39,7 @@ class Record:
         served_by: the release (or whatever the server calls it) that answered, '' where it does not say.
         error: what went wrong, in one sentence; '' if nothing did.
         round: the round of a comparison, the step of a ladder; 0 otherwise.
+        retry_after: the header of that name, of a service that asks to come again; '' without.
     """
 
     index: int
@@ -58,6 +59,7 @@ class Record:
     served_by: str = ""
     error: str = ""
     round: int = 0
+    retry_after: str = ""
 
     @property
     def ok(self) -> bool:

@@ -18,7 +18,7 @@ import random
 import time
 from typing import Any
 
-from locust import HttpUser, constant_throughput, task
+from locust import HttpUser, constant_throughput, task  # pyright: ignore[reportMissingImports]
 
 TOKENS = int(os.environ.get("BENCH_TOKENS", "64"))
 TEXT = "the of and to in is was for on that with as by at from his it an are which this be or had not but her they"

@@ -14,10 +14,10 @@ from typing import Any
 
 from kuberay import calls as prepare
 from kuberay.calls import Call
-from kuberay.connection import Connection, connect
+from kuberay.connection import Connection, Entrance, connect
 from kuberay.errors import ApiError, NotFound
 from kuberay.forward import Forward
-from kuberay.kinds import CRD, Kind
+from kuberay.kinds import CRD, SERVICE, Kind
 from kuberay.transport import Answer, Transport
 from kuberay.watching import GONE, Watch
 
@@ -267,6 +267,13 @@ class Api:
             read_s=read_s,
         )
         return self._transport.send(call)
+
+    def entrance(self, service: str, port: str | int, namespace: str) -> Entrance:
+        """Where another HTTP client can ask a Service, through the API server, which passes streams through."""
+        there = self._connection
+        path = SERVICE.path(namespace, f"{service}:{port}", "proxy")
+        name = getattr(there.client.configuration, "tls_server_name", None) or None
+        return Entrance(there.address + path, there.headers, there.renew, there.tls(), name, there.proxy)
 
     def _listed(self, call: Call, trim: Trim | None) -> tuple[Items, str]:
         items: Items = []

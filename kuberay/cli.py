@@ -60,7 +60,15 @@ def render(
         print(to_yaml(items), end="")
 
 
-def diff(ctx: typer.Context, file: FileOption, context: ContextOption = None, output: OutputOption = "text") -> None:
+def diff(
+    ctx: typer.Context,
+    file: FileOption,
+    context: ContextOption = None,
+    revisions: Annotated[
+        tuple[int, int] | None, typer.Option(metavar="A B", help="Compare two kept revisions instead.")
+    ] = None,
+    output: OutputOption = "text",
+) -> None:
     """Say what deploying would do: nothing, a change in place, or a new cluster. Changes nothing.
 
     Exit status 0: nothing would change; 2: something would; 1: it would be refused.
@@ -71,6 +79,10 @@ def diff(ctx: typer.Context, file: FileOption, context: ContextOption = None, ou
 
     one_of(output, "text", "json")
     try:
+        if revisions is not None:
+            from kuberay.cli_report import compared
+
+            raise typer.Exit(2 if compared(target(None, file, None, context), *revisions, output) else 0)
         outlook = _diff(file, context, output, prices_of(ctx, file))
     except KubeRayError as error:
         fail(error)

@@ -65,23 +65,32 @@ def port_forward(
 
 
 @contextlib.contextmanager
-def reached(file: str, context: str | None = None) -> Iterator[str]:
-    """The URL of the service in ``file``, forwarded through the API server while the block runs."""
+def reached(file: str, context: str | None = None, *, preview: bool = False) -> Iterator[str]:
+    """The URL of the service in ``file``, forwarded through the API server while the block runs.
+
+    Args:
+        preview: of the release that is held, instead of the one that serves.
+    """
     try:
         there = target(None, file, None, context)
-        with _forwarded(there, 0) as forward:
+        with _forwarded(there, 0, preview=preview) as forward:
             yield forward.url
     except KubeRayError as error:
         fail(error)
 
 
 @contextlib.contextmanager
-def _forwarded(there: Target, port: int, *, dashboard: bool = False) -> Iterator[Forward]:
+def _forwarded(there: Target, port: int, *, dashboard: bool = False, preview: bool = False) -> Iterator[Forward]:
     from kuberay.stages import serving_pod
 
     snapshot = observed(there, logs=False)
     must_exist(there, snapshot)
-    pod = serving_pod(snapshot, head=dashboard)
+    pod = serving_pod(snapshot, head=dashboard, preview=preview)
+    if pod is None and preview:
+        raise NotFound(
+            f"No new release of {there.name} in namespace {there.namespace} is ready beside the one that serves: there "
+            "is nothing to preview. switchyard history shows what was."
+        )
     if pod is None:
         raise NotFound(
             f"{there.name} in namespace {there.namespace} has no pod that serves. switchyard doctor {there.name} "

@@ -167,14 +167,20 @@ def _watch(there: Target, output: str) -> None:
 
     days = 30 * 86_400.0
     with contextlib.ExitStack() as stack:
-        live = stack.enter_context(Live(console=_console(), auto_refresh=False)) if output == "text" else None
+        console = _console()
+        # Into a file or a pipe there is no screen to draw over: one after the other.
+        draws = output == "text" and console.is_terminal
+        live = stack.enter_context(Live(console=console, auto_refresh=False)) if draws else None
         for progress in wait_for(
             there.api, there.namespace, there.name, targets(there.name, traffic=True), judge, within=days
         ):
             # As old as what was seen: while the API server is away, time stands still.
             one = state_of(progress.snapshot, datetime.fromisoformat(progress.snapshot.taken))
-            if live is None:
+            if output == "json":
                 print(json.dumps(as_json(one)), flush=True)
+            elif live is None:
+                console.print(status_screen(one), "")
+                sys.stdout.flush()
             else:
                 live.update(status_screen(one), refresh=True)
 

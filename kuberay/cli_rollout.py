@@ -30,9 +30,12 @@ from kuberay.cli_common import (
     prices_of,
     target,
 )
+from kuberay.cli_proof import LoadOption, LoadOutOption, LoadTokensOption, LoadUrlOption, proof
 from kuberay.errors import KubeRayError, Refused
 
 if TYPE_CHECKING:
+    from kuberay.config import Service
+    from kuberay.rollout.proof import Proof
     from kuberay.rollout.record import Record
     from kuberay.rollout.store import Store
 
@@ -48,6 +51,10 @@ def rollout(
     auto: AutoOption = False,
     wait: Annotated[bool, typer.Option(help="Stay until it is decided; without, end once it is held.")] = True,
     force: Annotated[bool, typer.Option(help="Apply even what diff refuses, and fields others manage.")] = False,
+    load: LoadOption = 0,
+    load_url: LoadUrlOption = None,
+    load_tokens: LoadTokensOption = 128,
+    load_out: LoadOutOption = None,
     output: OutputOption = "text",
 ) -> None:
     """Bring a new release up beside the one that serves, hold it, validate it, and switch when that is decided.
@@ -57,9 +64,15 @@ def rollout(
 
     Example: switchyard rollout -f deploy/gke-l4.yaml --auto
     """
+    from kuberay.api import Api
+
     one_of(output, "text", "json")
     with _ending(output) as (say, done):
-        done.append(_rollout(ctx, file, context, say, auto=auto, wait=wait, force=force, quiet=output == "json"))
+        service = checked(file)
+        there = Target(Api.connect(context), service.kubernetes.namespace, service.name)
+        streams = proof(there, load, load_url, load_tokens, load_out, say)
+        quiet = output == "json"
+        done.append(_rollout(ctx, file, there, service, streams, say, auto=auto, wait=wait, force=force, quiet=quiet))
 
 
 def promote(
@@ -69,6 +82,10 @@ def promote(
     context: ContextOption = None,
     reason: ReasonOption = "",
     force: Annotated[bool, typer.Option(help="Although the verdict is bad or not there; needs --reason.")] = False,
+    load: LoadOption = 0,
+    load_url: LoadUrlOption = None,
+    load_tokens: LoadTokensOption = 128,
+    load_out: LoadOutOption = None,
     output: OutputOption = "text",
 ) -> None:
     """Let a release that is held have the traffic.
@@ -80,7 +97,9 @@ def promote(
     if force and not reason:
         raise typer.BadParameter("say why with --reason: it is kept in the history.", param_hint="--force")
     with _ending(output) as (say, done):
-        done.append(_wish(target(name, file, namespace, context), Verb.PROMOTE, reason, say, force=force))
+        there = target(name, file, namespace, context)
+        streams = proof(there, load, load_url, load_tokens, load_out, say)
+        done.append(_wish(there, streams, Verb.PROMOTE, reason, say, force=force))
 
 
 def abort(
@@ -89,6 +108,10 @@ def abort(
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     reason: ReasonOption = "",
+    load: LoadOption = 0,
+    load_url: LoadUrlOption = None,
+    load_tokens: LoadTokensOption = 128,
+    load_out: LoadOutOption = None,
     output: OutputOption = "text",
 ) -> None:
     """End a rollout, in whatever state it is: what served before serves, and the new cluster goes.
@@ -98,7 +121,9 @@ def abort(
     from kuberay.rollout.record import Verb
 
     with _ending(output, wanted=("aborted", "rolled back")) as (say, done):
-        done.append(_wish(target(name, file, namespace, context), Verb.ABORT, reason, say))
+        there = target(name, file, namespace, context)
+        streams = proof(there, load, load_url, load_tokens, load_out, say)
+        done.append(_wish(there, streams, Verb.ABORT, reason, say))
 
 
 def rollback(
@@ -108,6 +133,10 @@ def rollback(
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     yes: YesOption = False,
+    load: LoadOption = 0,
+    load_url: LoadUrlOption = None,
+    load_tokens: LoadTokensOption = 128,
+    load_out: LoadOutOption = None,
     output: OutputOption = "text",
 ) -> None:
     """Go back to an earlier revision, or forward again: at once where its cluster still runs.
@@ -116,7 +145,9 @@ def rollback(
     """
     one_of(output, "text", "json")
     with _ending(output) as (say, done):
-        done.append(_rollback(target(name, file, namespace, context), revision, say, yes=yes))
+        there = target(name, file, namespace, context)
+        streams = proof(there, load, load_url, load_tokens, load_out, say)
+        done.append(_rollback(there, streams, revision, say, yes=yes))
 
 
 def history(
@@ -142,19 +173,26 @@ def history(
 
 
 def _rollout(
-    ctx: typer.Context, file: str, context: str | None, say: Say, *, auto: bool, wait: bool, force: bool, quiet: bool
+    ctx: typer.Context,
+    file: str,
+    there: Target,
+    service: Service,
+    streams: Proof,
+    say: Say,
+    *,
+    auto: bool,
+    wait: bool,
+    force: bool,
+    quiet: bool,
 ) -> Record:
     from kuberay import deploy as steps
     from kuberay import plan_screen
-    from kuberay.api import Api
     from kuberay.diff import Effect
     from kuberay.rollout import begin
     from kuberay.rollout.drive import drive
     from kuberay.rollout.record import Kind
 
-    service = checked(file)
-    api = Api.connect(context)
-    there = Target(api, service.kubernetes.namespace, service.name)
+    api = there.api
     outlook = steps.look(api, service, prices_of(ctx, file))
     store = _store(there)
     current = begin.running(store.all())
@@ -166,16 +204,18 @@ def _rollout(
             raise Refused(f"Nothing was changed: {' '.join(reasons)} --force applies it all the same.")
     elif current is None:
         raise Refused(f"{service.name} is as {file} says: there is nothing to roll out.")
+    streams.check()
     record = begin.forward(store, service, outlook, Kind.ROLLOUT, auto=auto)
     say("begin", f"revision {record.number}: release {record.green.release} beside {record.blue.release or 'nothing'}")
-    steps.prepare(api, service, outlook)
-    record = drive(api, there.namespace, record, say, leave=() if wait else ("hold", "failed"))
+    with streams.during(record.number):
+        steps.prepare(api, service, outlook)
+        record = drive(api, there.namespace, record, say, leave=() if wait else ("hold", "failed"))
     for patch in outlook.plan.patches if outlook.plan.effect is not Effect.NEW_CLUSTER else ():
         steps.carry(api, service, patch)
     return record
 
 
-def _wish(there: Target, verb: Any, reason: str, say: Say, *, force: bool = False) -> Record:
+def _wish(there: Target, streams: Proof, verb: Any, reason: str, say: Say, *, force: bool = False) -> Record:
     from kuberay.rollout import begin
     from kuberay.rollout.drive import drive
     from kuberay.rollout.record import Kind, Verb, Wish
@@ -189,12 +229,13 @@ def _wish(there: Target, verb: Any, reason: str, say: Say, *, force: bool = Fals
             f"The verdict on revision {record.number} is bad; switchyard report {record.number} shows why. "
             "switchyard abort takes it back; --force with --reason promotes it all the same."
         )
-    store.wish(record.number, Wish(verb, begin.who(), reason, force))
-    say(verb.value, f"revision {record.number}: release {record.green.release}")
-    return drive(there.api, there.namespace, record, say)
+    with streams.during(record.number):
+        store.wish(record.number, Wish(verb, begin.who(), reason, force))
+        say(verb.value, f"revision {record.number}: release {record.green.release}")
+        return drive(there.api, there.namespace, record, say)
 
 
-def _rollback(there: Target, revision: int | None, say: Say, *, yes: bool) -> Record:
+def _rollback(there: Target, streams: Proof, revision: int | None, say: Say, *, yes: bool) -> Record:
     from kuberay.observe import observe
     from kuberay.rollout import begin
     from kuberay.rollout.drive import drive
@@ -206,14 +247,17 @@ def _rollback(there: Target, revision: int | None, say: Say, *, yes: bool) -> Re
     known = store.all()
     current = begin.running(known)
     if current is not None and current.kind is Kind.ROLLBACK and revision in (None, current.green.revision):
-        return drive(there.api, there.namespace, current, say)
+        with streams.during(current.number):
+            return drive(there.api, there.namespace, current, say)
     if current is not None and current.kind is Kind.ROLLOUT and "switched" in current.times and revision is None:
-        return _wish(there, Verb.ABORT, "rolled back", say)  # it is being watched still
+        return _wish(there, streams, Verb.ABORT, "rolled back", say)  # it is being watched still
     way = begin.way_back(known, seen(snapshot), revision)
     say("plan", way.text)
     if not yes and sys.stdin.isatty():
         typer.confirm("Go?", abort=True)
-    return drive(there.api, there.namespace, begin.back(store, known, snapshot, way), say)
+    record = begin.back(store, known, snapshot, way)
+    with streams.during(record.number):
+        return drive(there.api, there.namespace, record, say)
 
 
 @contextmanager

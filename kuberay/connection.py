@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -67,6 +68,45 @@ class Connection:
             if current.get("authorization", "").strip() == refused.get("authorization"):
                 self._renew()
         return self.headers() != refused
+
+    @property
+    def proxy(self) -> str | None:
+        """The HTTP proxy on the way, where there is one."""
+        return getattr(self.client.configuration, "proxy", None) or None
+
+    def tls(self) -> ssl.SSLContext | None:
+        """How to speak TLS with the API server, for a client that is not the official one; None for plain HTTP."""
+        settings: Any = self.client.configuration
+        if not self.address.startswith("https://"):
+            return None
+        context = ssl.create_default_context(cafile=settings.ssl_ca_cert)
+        if not settings.verify_ssl:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if settings.cert_file:
+            context.load_cert_chain(settings.cert_file, settings.key_file)
+        return context
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """A way for another HTTP client to a Service, through the API server.
+
+    Attributes:
+        url: what is asked for is appended to it.
+        headers: what proves who we are, fresh.
+        renew: see :meth:`Connection.renew`.
+        tls: None for plain HTTP.
+        server_name: to be checked against the certificate, where it is not the URL's.
+        proxy: the HTTP proxy on the way.
+    """
+
+    url: str
+    headers: Callable[[], dict[str, str]]
+    renew: Callable[[Mapping[str, str]], bool]
+    tls: ssl.SSLContext | None = None
+    server_name: str | None = None
+    proxy: str | None = None
 
 
 def connect(

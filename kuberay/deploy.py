@@ -30,10 +30,11 @@ from kuberay.kinds import (
     kind_of,
 )
 from kuberay.later import CRD_NAME, fitted, uses_later_fields
-from kuberay.manifest import labels, objects, release_of, token_secret
+from kuberay.manifest import objects, release_of, token_secret
 from kuberay.objects import gpus_of
 from kuberay.observe import observe
 from kuberay.outlook import Outlook
+from kuberay.pods import labels
 from kuberay.preflight import Seen, preflight, references
 from kuberay.proxy import TOKEN_KEY
 from kuberay.rayservice import Json

@@ -25,9 +25,7 @@ from kuberay.pods import (
     SECURITY_CONTEXT,
     WORKER_PORTS,
     head_group,
-    labels,
     longest_request_s,
-    pods_per_replica,
     worker_groups,
 )
 from kuberay.rayservice import (
@@ -42,8 +40,15 @@ from kuberay.rayservice import (
     UpgradeStrategy,
 )
 from kuberay.release import API_KEYS_FILE, CONFIG_KEY, Release
-from kuberay.snapshot import GATE, INSTANCE_LABEL
-from serve_app import decision
+from kuberay.snapshot import GATE
+from kuberay.surroundings import (
+    disruption_budgets,
+    gate_rights,
+    metadata,
+    network_policy,
+    pod_monitoring,
+    service_account,
+)
 
 RAY_VERSION = "2.60.0"
 APPLICATION = "llm"
@@ -58,12 +63,12 @@ def objects(service: Service) -> list[Json]:
     """Every object of a service, in the order they are to be applied: what others refer to comes first."""
     release = release_of(service)
     found = [
-        None if service.kubernetes.service_account else _service_account(service),
-        *_gate_rights(service),
+        None if service.kubernetes.service_account else service_account(service),
+        *gate_rights(service),
         _config_map(service, release),
-        _network_policy(service) if service.kubernetes.network_policy.enabled else None,
-        *_disruption_budgets(service),
-        *(_pod_monitoring(service) if service.kubernetes.pod_monitoring else ()),
+        network_policy(service) if service.kubernetes.network_policy.enabled else None,
+        *disruption_budgets(service),
+        *(pod_monitoring(service) if service.kubernetes.pod_monitoring else ()),
         ray_service(service, release).to_object(),
     ]
     return [item for item in found if item is not None]
@@ -117,7 +122,7 @@ def ray_service(service: Service, release: Release) -> RayService:
         )
     return RayService(
         metadata={
-            **_metadata(service, service.name),
+            **metadata(service, service.name),
             "annotations": {RELEASE_ANNOTATION: release.id},
         },
         spec=RayServiceSpec(
@@ -198,117 +203,16 @@ def _ray_cluster(service: Service, release: Release) -> RayClusterSpec:
     )
 
 
-def _metadata(service: Service, name: str) -> Json:
-    return {"name": name, "namespace": service.kubernetes.namespace, "labels": labels(service)}
-
-
-def _service_account(service: Service) -> Json:
-    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _metadata(service, service.name)}
-
-
-def _gate_rights(service: Service) -> list[Json]:
-    """What the gate reads: the decisions about releases, which cluster serves, and which pods are ready."""
-    name = f"{service.name}-gate"
-    rules = [
-        {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [decision.config_map(service.name)]},
-        {"apiGroups": ["ray.io"], "resources": ["rayservices"], "resourceNames": [service.name]},
-    ]
-    role: Json = {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "Role",
-        "metadata": _metadata(service, name),
-        "rules": [
-            *(rule | {"verbs": ["get"]} for rule in rules),
-            {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
-        ],
-    }
-    account = service.kubernetes.service_account or service.name
-    binding: Json = {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "RoleBinding",
-        "metadata": _metadata(service, name),
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
-        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": service.kubernetes.namespace}],
-    }
-    return [role, binding]
-
-
 def _config_map(service: Service, release: Release) -> Json:
-    metadata = _metadata(service, release.config_map(service.name))
-    metadata["labels"]["switchyard.dev/release"] = release.id
+    about = metadata(service, release.config_map(service.name))
+    about["labels"]["switchyard.dev/release"] = release.id
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": metadata,
+        "metadata": about,
         "immutable": True,
         "data": {CONFIG_KEY: release.config},
     }
-
-
-def _disruption_budgets(service: Service) -> list[Json]:
-    """Budgets in absolute numbers: KubeRay's clusters have no scale subresource, which percentages would need."""
-    low = service.config.scaling.min_replicas * pods_per_replica(service)
-    wanted = {"head": 1, "worker": max(1, low - 1)} if low else {"head": 1}
-    return [
-        {
-            "apiVersion": "policy/v1",
-            "kind": "PodDisruptionBudget",
-            "metadata": _metadata(service, f"{service.name}-{role}"),
-            "spec": {"minAvailable": least, "selector": {"matchLabels": _selector(service, role)}},
-        }
-        for role, least in wanted.items()
-    ]
-
-
-def _selector(service: Service, role: str | None = None) -> dict[str, str]:
-    selector = {INSTANCE_LABEL: service.name, "app.kubernetes.io/name": "switchyard"}
-    return selector | {"switchyard.dev/role": role} if role else selector
-
-
-def _network_policy(service: Service) -> Json:
-    policy = service.kubernetes.network_policy
-
-    def namespaces(*names: str) -> list[Json]:
-        if not names:
-            return []
-        values = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": list(names)}
-        return [{"namespaceSelector": {"matchExpressions": [values]}}]
-
-    def ports(*numbers: int) -> list[Json]:
-        return [{"port": number, "protocol": "TCP"} for number in numbers]
-
-    clients = policy.client_namespaces
-    rules: list[dict[str, Any]] = [
-        {"from": [{"podSelector": {"matchLabels": _selector(service)}}]},
-        # The operator asks the dashboard and the head's proxy; the API server's proxy goes through kube-system.
-        {"from": namespaces(policy.operator_namespace, "kube-system"), "ports": ports(8265, 8000, 52365)},
-        {"from": namespaces(*policy.monitoring_namespaces), "ports": ports(8080, 9101)},
-        {"ports": ports(8000)} | ({} if clients is None else {"from": namespaces(*clients)}),
-    ]
-    # Nobody is named: the rule is left out. To Kubernetes an empty "from" would mean everybody.
-    rules = [rule for rule in rules if rule.get("from") != []]
-    return {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "NetworkPolicy",
-        "metadata": _metadata(service, service.name),
-        "spec": {
-            "podSelector": {"matchLabels": _selector(service)},
-            "policyTypes": ["Ingress"],
-            "ingress": rules,
-        },
-    }
-
-
-def _pod_monitoring(service: Service) -> list[Json]:
-    endpoints = [{"port": port, "interval": "15s"} for port in ("metrics", "haproxy")]
-    return [
-        {
-            "apiVersion": "monitoring.googleapis.com/v1",
-            "kind": "PodMonitoring",
-            "metadata": _metadata(service, service.name),
-            "spec": {"selector": {"matchLabels": _selector(service)}, "endpoints": endpoints},
-        }
-    ]
 
 
 class _Readable(yaml.SafeDumper):

@@ -9,7 +9,7 @@ from typing import Any
 
 from kuberay.capacity import Switch
 from kuberay.diff import Change, Effect
-from kuberay.fields import differences
+from kuberay.fields import Difference, differences
 from kuberay.manifest import RELEASE_ANNOTATION
 from kuberay.outlook import Outlook
 from kuberay.rayservice import Json
@@ -103,7 +103,7 @@ def release_changes(outlook: Outlook) -> Iterator[str]:
     if before is None:
         return
     for one in differences(parse(dig(before, "data", CONFIG_KEY)), parse(after["data"][CONFIG_KEY])):
-        yield f"{one.dotted}: {_value(one.before)} -> {_value(one.after)}"
+        yield f"{one.dotted}: {shown(one.before)} -> {shown(one.after)}"
 
 
 def _is_release_noise(change: Change, old: str, new: str) -> bool:
@@ -118,18 +118,24 @@ def _change(change: Change) -> Iterator[str]:
     if change.effect is Effect.IN_PLACE and change.note == "is made":
         yield f"  + {change.object}"
         return
-    where = f"{change.object} {difference.dotted}".rstrip()
+    yield from field(mark, change.object, difference, f"  ({effect})")
+
+
+def field(mark: str, thing: str, difference: Difference, note: str = "") -> Iterator[str]:
+    """One field's difference: ``  ! RayService/llm spec.x: 1 -> 2  (NEW CLUSTER)``; long texts line by line."""
+    where = f"{thing} {difference.dotted}".rstrip()
     if isinstance(difference.before, str) and isinstance(difference.after, str) and "\n" in difference.after:
-        yield f"  {mark} {where}  ({effect})"
+        yield f"  {mark} {where}{note}"
         sides = (difference.before.splitlines(), difference.after.splitlines())
         for text in list(difflib.unified_diff(*sides, lineterm="", n=0))[2:]:
             if not text.startswith("@@"):
                 yield f"      {text}"
         return
-    yield f"  {mark} {where}: {_value(difference.before)} -> {_value(difference.after)}  ({effect})"
+    yield f"  {mark} {where}: {shown(difference.before)} -> {shown(difference.after)}{note}"
 
 
-def _value(value: Any, most: int = 70) -> str:
+def shown(value: Any, most: int = 70) -> str:
+    """A value in a line."""
     if value is None:
         return "(none)"
     text = value if isinstance(value, str) else json.dumps(value, default=str)

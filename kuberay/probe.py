@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from kuberay.causes.pods import pull_cause
 from kuberay.config import Service
-from kuberay.manifest import labels
 from kuberay.objects import items, mapping, number, text
+from kuberay.pods import labels
 from kuberay.preflight import Problem
 from kuberay.rayservice import Json
 from kuberay.redact import shown

@@ -141,10 +141,14 @@ def _line(text: str, most: int = 160) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def serving_pod(snapshot: Snapshot, *, head: bool = False) -> str | None:
-    """The name of a ready worker (or of the head) of the cluster that serves, else of the one that starts."""
+def serving_pod(snapshot: Snapshot, *, head: bool = False, preview: bool = False) -> str | None:
+    """The name of a ready worker (or of the head) of the cluster that serves, else of the one that starts.
+
+    Args:
+        preview: of the one that starts only.
+    """
     role = "head" if head else "worker"
-    for which in ("active", "pending"):
+    for which in ("pending",) if preview else ("active", "pending"):
         cluster = snapshot.cluster(which)
         for pod in snapshot.pods(cluster["metadata"]["name"]) if cluster else ():
             if labels(pod).get(NODE_TYPE_LABEL) == role and condition_of(pod, "Ready").get("status") == "True":

@@ -133,13 +133,14 @@ class _Seen:
         self._objects: dict[tuple[int, str], Object] = {}
         self._waiting = set(range(len(targets)))
         self._unreadable: list[str] = []
-        self._lost: dict[int, str] = {}
+        self._lost: set[int] = set()
+        self._why = ""
         self._heard = _now()
 
     @property
     def lost(self) -> str:
         """Why the API server does not answer; empty while it does."""
-        return next(iter(self._lost.values()), "")
+        return self._why if self._lost else ""
 
     @property
     def complete(self) -> bool:
@@ -158,12 +159,13 @@ class _Seen:
             self._unreadable.append(str(change))
             self._waiting.discard(number)
         elif change.type == "LOST":
-            self._heard = self._heard if self._lost else _now()
-            self._lost[number] = str(change.object["message"])
+            if not self._lost:  # one reason is enough: all watches go the same way
+                self._heard, self._why = _now(), str(change.object["message"])
+            self._lost.add(number)
         elif change.type == "BACK":
-            self._lost.pop(number, None)
+            self._lost.discard(number)
         elif change.type == "SYNCED":
-            self._lost.pop(number, None)
+            self._lost.discard(number)
             self._waiting.discard(number)
         elif change.type == "DELETED":
             self._objects.pop((number, change.object["metadata"]["uid"]), None)

@@ -193,6 +193,11 @@ def hub_errors(model: str, revision: str | None) -> Iterator[None]:
             "'embedded' or to a local folder."
         ) from error
     except (hub.HfHubHTTPError, hub.HFValidationError, OSError) as error:
+        if isinstance(error, hub.HfHubHTTPError) and error.response is not None and error.response.status_code == 401:
+            raise ModelError(
+                "Hugging Face does not accept the token in HF_TOKEN (401). It may be revoked or mistyped: make a new "
+                "one on its settings page, or leave HF_TOKEN unset for public models."
+            ) from error
         raise ModelError(
             f"Downloading {at} failed: {type(error).__name__}. Run again to go on where it stopped."
         ) from error

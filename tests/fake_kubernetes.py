@@ -104,6 +104,8 @@ def fake_kubernetes(certificate: tuple[Path, Path] | None = None) -> Iterator[Fa
 
         def _stream(self, reply: Reply) -> None:
             self.send_response(reply.status)
+            for name, value in reply.headers.items():
+                self.send_header(name, value)
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
             self.wfile.flush()

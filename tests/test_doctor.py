@@ -159,6 +159,31 @@ def test_commands_name_the_context_only_where_there_is_one() -> None:
         assert found[0].next_steps[0].command.startswith(expected)
 
 
+def test_gcloud_is_named_on_gke_only() -> None:
+    assert "gcloud" in steps_of(diagnose(case("no-free-gpu").snapshot(), NOW)[0])
+    [path] = [one for one in CAPTURED if one.name.startswith("no-free-gpu--")]
+    snapshot = bundle.read(path)
+    [found, *_] = diagnose(snapshot, moment(snapshot.taken))
+    assert "gcloud" not in steps_of(found)
+    assert "no node has more than 8" in found.because
+    unseen = tuple(one for one in snapshot.objects if one["kind"] != "Node")
+    [found, *_] = diagnose(dataclasses.replace(snapshot, objects=unseen), moment(snapshot.taken))
+    assert "gcloud" in steps_of(found), "without a look at the nodes it may be GKE"
+
+
+def test_colours_meant_for_a_terminal_are_left_out() -> None:
+    assert shown("\x1b[36mray::LLM\x1b[39m failed") == "ray::LLM failed"
+
+
+def test_a_container_that_ends_again_and_again_is_shown_once() -> None:
+    [path] = [one for one in CAPTURED if one.name.startswith("head-out-of-memory--")]
+    snapshot = bundle.read(path)
+    [found, *_] = diagnose(snapshot, moment(snapshot.taken))
+    assert len(found.subjects) > 1
+    assert sum("DeletedHeadPod" in one.source for one in found.evidence) == 1
+    assert "limit 120Mi" in found.title
+
+
 def test_causes_of_both_clusters_are_told_apart() -> None:
     """The old cluster lost its node while the new one gets no GPU: what stops requests comes first."""
     blue, green = case("node-lost").snapshot(), case("no-free-gpu").snapshot()

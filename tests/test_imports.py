@@ -78,11 +78,13 @@ MAY_PRINT = {
     "cli_forward.py",
     "cli_look.py",
     "cli_planning.py",
+    "cli_report.py",
     "cli_rollout.py",
     "cli_running.py",
     "terminal.py",
     "chat.py:say",
     "chat.py:loop",
+    "readable.py:main",  # a command of its own, for a pod
     "vllm_args.py:_said",  # stdout is how a checking process hands its finding to its parent
 }
 

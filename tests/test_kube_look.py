@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from kuberay.cli_forward import _report_failures, _token_command
 from kuberay.connection import connect
 from kuberay.errors import ApiError, NotFound
 from switchyard import app
-from tests.fake_kubernetes import FakeKubernetes, fake_kubernetes
+from tests.fake_kubernetes import FakeKubernetes, Reply, Request, fake_kubernetes, status
 from tests.kube_world import CLUSTER, World
 
 Run = Callable[..., Result]
@@ -64,6 +65,22 @@ def test_all_services_cannot_be_watched(run: Run) -> None:
     done = run("status", "-w")
     assert done.exit_code == 1
     assert "One service is watched" in done.stderr
+
+
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_watching_into_a_pipe_prints_each_state(run: Run, fake: FakeKubernetes, world: World, output: str) -> None:
+    def answer(request: Request) -> Reply:
+        if "watch" not in request.query:
+            return world(request)
+        time.sleep(1)
+        return status(403, "Forbidden", 'User "me" cannot watch resource "pods"')
+
+    fake.answer = answer
+    done = run("status", "llm", "-n", "prod", "-w", "-o", output)
+    assert done.exit_code == 1
+    assert "may not watch" in done.stderr
+    assert CLUSTER in done.stdout, "what there is is shown first"
+    assert "llm-serve-svc" in done.stdout
 
 
 def test_findings_stay_json_beside_a_bundle(run: Run, tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def fake() -> Iterator[FakeKubernetes]:
 class Cluster:
     """Takes a pod, lets it go through states, and remembers what was made and deleted."""
 
-    def __init__(self, states: list[Json], leftover: bool = False) -> None:
+    def __init__(self, states: list[Json], *, leftover: bool = False) -> None:
         self.states, self.leftover = states, leftover
         self.pods: list[str] = []
         self.made: list[str] = []
@@ -142,12 +142,13 @@ class Cluster:
             self.deleted.append(kind)
             return Reply({"kind": "Status", "status": "Success"})
         if "watch" in request.query:
-            if "events" in request.path:
+            if "events" in request.path or "pods" not in self.made:
                 return Reply(lines=iter([]))
             versions = itertools.count(2)
             items = (self._object(one, next(versions)) for one in self.states)
             return Reply(lines=({"type": "MODIFIED", "object": one} for one in items))
-        items = [self._object(seen(), 1)] if kind == "pods" and "pods" in self.made else []
+        there = request.path.endswith("/pods") and "pods" in self.made
+        items = [self._object(seen(), 1)] if there else []
         return Reply({"metadata": {"resourceVersion": "1"}, "items": items})
 
     @staticmethod

@@ -14,11 +14,13 @@ import pytest
 from kuberay import kinds
 from kuberay.api import Api
 from kuberay.connection import connect
+from kuberay.deploy import API_SERVER, targets, wait
 from kuberay.errors import Forbidden, Incomplete
 from kuberay.snapshot import Snapshot, dig
 from kuberay.wait import WARNINGS, Target, Verdict, wait_for
 from kuberay.watching import Change
 from tests.fake_kubernetes import FakeKubernetes, Reply, Request, fake_kubernetes, status
+from tests.services import service
 
 
 @pytest.fixture
@@ -268,6 +270,18 @@ def test_a_timeout_says_that_the_api_server_is_away(fake: FakeKubernetes, api: A
     serving(fake, [listed(5, thing("llm", 1))], [status(503, "ServiceUnavailable", "starting") for _ in range(50)])
     with pytest.raises(Incomplete, match=r"The API server is away: .*starting"):
         list(wait_for(api, "default", "llm", TARGETS[:1], judge, within=2.5))
+
+
+def test_deploy_says_that_the_api_server_is_away_and_back(fake: FakeKubernetes, api: Api) -> None:
+    watches = len(targets("llm"))
+    serving(fake, [listed(5)], [status(503, "ServiceUnavailable", "starting") for _ in range(3 * watches)])
+    said: list[tuple[str, str]] = []
+    with pytest.raises(Incomplete):
+        for _, stages in wait(api, service(), "0" * 12, within=6):
+            said += [(one.state, one.detail) for one in stages if one.name == API_SERVER]
+    assert [state for state, _ in said] == ["waiting", "done"]
+    assert said[0][1].startswith("does not answer; ")
+    assert said[1][1] == "answers again"
 
 
 def test_a_lasting_state_is_repeated(fake: FakeKubernetes, api: Api) -> None:

@@ -6,11 +6,14 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import httpx2
 import pytest
+from huggingface_hub import errors as hub
 
 from models import readable
 from models.errors import ModelError
 from models.readable import File, main
+from models.store import hub_errors
 
 WHOLE = [File("m/config.json", 600), File("m/model-00001-of-00002.safetensors", 9 * 10**9), File("m/t.txt", 1)]
 
@@ -64,3 +67,26 @@ def test_the_command_says_it_and_leaves_it_for_kubernetes(
     assert capsys.readouterr().out.splitlines()[-1] == log.read_text() == "tiny comes with the image"
     assert main([str(tmp_path / "none")]) == 1
     assert "There is no folder" in log.read_text()
+
+
+def answered(status: int) -> httpx2.Response:
+    return httpx2.Response(status, request=httpx2.Request("GET", "https://huggingface.co/api/models/a/b"))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (hub.GatedRepoError("x", response=answered(403)), "a/b is gated. Accept its licence"),
+        (hub.RepositoryNotFoundError("x", response=answered(404)), "Hugging Face has no model 'a/b'"),
+        (hub.RevisionNotFoundError("x", response=answered(404)), "a/b has no revision 0000"),
+        (hub.HfHubHTTPError("x", response=answered(401)), "does not accept the token in HF_TOKEN"),
+        (hub.HfHubHTTPError("x", response=answered(500)), "failed: HfHubHTTPError"),
+        (httpx2.ConnectError("no route"), "Hugging Face cannot be reached"),
+        (httpx2.ReadTimeout("slow"), "Hugging Face cannot be reached"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else type(value).__name__,
+)
+def test_what_hugging_face_answers(error: Exception, said: str) -> None:
+    with pytest.raises(ModelError, match=said) as caught, hub_errors("a/b", "0" * 40):
+        raise error
+    assert caught.value.__cause__ is error

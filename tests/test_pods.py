@@ -429,7 +429,8 @@ def test_serve_accepts_its_config(of: Service) -> None:
     from ray.serve.schema import ServeDeploySchema
 
     schema = ServeDeploySchema.model_validate(yaml.safe_load(serve_config(of)))
-    (application,) = schema.applications
+    application, gate = schema.applications
+    assert (gate.name, gate.route_prefix, gate.import_path) == ("gate", None, "serve_app.gate:build")
     (deployment,) = application.deployments
     assert (application.import_path, deployment.name) == ("serve_app:app", "LLM")
     assert isinstance(deployment.autoscaling_config, dict)

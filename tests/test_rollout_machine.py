@@ -68,6 +68,7 @@ def observations() -> list[Seen]:
                 active=active,
                 pending=pending,
                 alive={name: releases[name] for name in alive},
+                ready=dict.fromkeys(alive, 1) if decision is None or decision.cluster != "other" else {},
                 apps=apps if pending else Apps.NONE,
                 decisions={"new": decision} if decision else {},
             )
@@ -99,6 +100,7 @@ def test_the_laws_hold_for_every_record_and_every_observation(kind: Kind) -> Non
             if isinstance(following, Decide) and following.verb is Decided.APPROVE:
                 assert may_be_approved(record), where
                 assert not record.back and record.wish.verb is not Verb.ABORT, where
+                assert record.kind is Kind.DEPLOY or seen.ready.get(following.cluster), where
             if isinstance(following, Delete):
                 assert record.back and "switched" not in record.times, where
                 assert following.cluster == record.green.cluster != seen.active, where

@@ -28,7 +28,7 @@ def drive(api: Api, namespace: str, record: Record, say: Say, leave: Collection[
     with Lease(api, namespace, record.service, f"{who()}/{os.getpid()}") as lease:
         if lease.acquire(TAKE_OVER_S, lambda other: say("wait", f"{other} has the rollout")):
             settings = settings_of(store.text(record.number, "settings.json"))
-            examiner = Examiner(api, namespace, settings, say)
+            examiner = Examiner(api, namespace, record.service, settings, say)
             return Runner(api, namespace, store, lease, examiner, say).run(record.number, leave)
     return _follow(store, record, say, leave)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from kuberay.api import Api
+from kuberay.errors import NotFound
 from kuberay.kinds import CONFIGMAP, POD
 from kuberay.release import CONFIG_KEY, parse
 from kuberay.rollout import checks, slo, validate, verdict
@@ -34,8 +35,11 @@ class Examiner:
         say: told what is being done.
     """
 
-    def __init__(self, api: Api, namespace: str, settings: Rollout, say: Callable[[str, str], None]) -> None:
-        self._api, self._namespace, self._settings, self._say = api, namespace, settings, say
+    def __init__(
+        self, api: Api, namespace: str, service: str, settings: Rollout, say: Callable[[str, str], None]
+    ) -> None:
+        self._api, self._namespace, self._service = api, namespace, service
+        self._settings, self._say = settings, say
         self._before: list[Sample] = []
         self._after: list[Sample] = []
         self._key = os.environ.get("SWITCHYARD_API_KEY")
@@ -44,7 +48,7 @@ class Examiner:
         self, record: Record, green: str, blue: str, there: Seen, stop: Callable[[], bool]
     ) -> tuple[bool, str] | None:
         """Whether the release may serve, and the verdict as JSON; None where ``stop`` became true before that."""
-        self._before += self._sampled(blue)
+        self.look_before(blue)  # from here on our own requests are among those that blue counts
         last = [0.0, False]
 
         def stopped() -> bool:
@@ -65,9 +69,7 @@ class Examiner:
             )
             if stopped():
                 return None
-            kind = validate.release_kind(
-                self._config(record, record.blue.release), self._config(record, record.green.release)
-            )
+            kind = validate.release_kind(self._config(record.blue.release), self._config(record.green.release))
             found = validate.judge(
                 evidence, self._settings, kind=kind, at=datetime.now(UTC).isoformat(timespec="seconds")
             )
@@ -75,8 +77,11 @@ class Examiner:
                 self._say("verdict", line)
             warmed = checks.warm(self._settings, places[0], stop=stopped)
             self._say("warm", warmed.text)
-        self._before += self._sampled(blue)
         return found.passed, json.dumps(found.to_json())
+
+    def look_before(self, blue: str) -> None:
+        """Count once what blue has served so far: what the watch after the switch compares with."""
+        self._before += self._sampled(blue)
 
     def watch(self, record: Record, cluster: str, left_s: float) -> str:
         """Look at the traffic once, and wait until the next look; what is wrong, empty while nothing is."""
@@ -110,19 +115,26 @@ class Examiner:
         pod = ready[0]["metadata"]["name"] if ready else f"{cluster}-has-no-ready-worker"
         url = stack.enter_context(self._api.forward(pod, PORT, self._namespace)).url
         count = there.ready.get(cluster, 0) if there else None
-        return Place(url, label, release, self._model(url), self._key, count)
+        config = self._config(release)
+        key = self._key if dig(config, "serving", "api_keys_file") else None
+        embeds = dig(config, "engine", "options", "runner") == "pooling"
+        return Place(url, label, release, self._model(url, key), key, count, embeds)
 
-    def _model(self, url: str) -> str:
+    def _model(self, url: str, key: str | None) -> str:
         """The served name, as the release itself tells; empty where it does not answer."""
-        request = Request(f"{url}/v1/models", headers={"Authorization": f"Bearer {self._key}"} if self._key else {})
+        request = Request(f"{url}/v1/models", headers={"Authorization": f"Bearer {key}"} if key else {})
         try:
             with urlopen(request, timeout=30) as answer:
                 return str(dig(json.load(answer), "data", 0, "id", default=""))
         except (URLError, OSError, ValueError):
             return ""
 
-    def _config(self, record: Record, release: str) -> dict[str, object]:
+    def _config(self, release: str) -> Mapping[str, object]:
+        """The release's part of the service file; empty where its ConfigMap is gone."""
         if not release:
             return {}
-        found = self._api.get(CONFIGMAP, f"{record.service}-release-{release}", self._namespace)
+        try:
+            found = self._api.get(CONFIGMAP, f"{self._service}-release-{release}", self._namespace)
+        except NotFound:
+            return {}
         return parse(dig(found, "data", CONFIG_KEY))

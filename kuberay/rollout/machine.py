@@ -183,6 +183,8 @@ def _forward(record: Record, seen: Seen, now: datetime) -> Step:
         return _patience(record, now, seen.trouble or "its pods start")
     if not seen.active or seen.apps is Apps.RUNNING or record.kind is not Kind.ROLLOUT:
         return Wait("open", "KubeRay is about to switch" if seen.apps is Apps.RUNNING else "its gate opens")
+    if not seen.ready.get(green):
+        return _patience(record, now, "it runs, and no endpoint is ready yet")
     return _held(record, seen)
 
 

@@ -152,6 +152,8 @@ class Runner:
                 noted = machine.note(record, found, now)
                 if found.green and record.kind is not record.kind.ROLLBACK:
                     self._say("start", f"RayCluster/{found.green}")
+                if found.green and record.blue.cluster:
+                    self._examiner.look_before(record.blue.cluster)
                 if found.phase == "switched":
                     self._say("open", f"{noted.green.cluster} has the traffic")
                 if found.back:

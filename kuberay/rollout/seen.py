@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from kuberay.manifest import RELEASE_ANNOTATION
 from kuberay.snapshot import CLUSTER_LABEL, GATE, Snapshot, condition_of, dig, labels
+from kuberay.stages import trouble
 from serve_app.decision import Decision, config_map, parse
 
 SERVE_LABEL = "ray.io/serve"
@@ -73,7 +74,11 @@ def seen(snapshot: Snapshot) -> Seen:
         if labels(pod).get(SERVE_LABEL) == "true" and condition_of(pod, "Ready").get("status") == "True":
             ready[cluster] = ready.get(cluster, 0) + 1
     there = {one["metadata"]["name"] for one in clusters if "deletionTimestamp" not in one["metadata"]}
-    apps, trouble = _apps(dig(service, "status", "pendingServiceStatus", "applicationStatuses", default={}))
+    pending = dig(service, "status", "pendingServiceStatus", "rayClusterName", default="")
+    apps, said = _apps(dig(service, "status", "pendingServiceStatus", "applicationStatuses", default={}))
+    if apps in (Apps.NONE, Apps.STARTING):
+        # A pod without a node is why nothing goes on, whatever Serve says meanwhile.
+        said = next((text for pod in snapshot.pods(pending) if (text := trouble(pod))), said)
     held = snapshot.named("ConfigMap", config_map(snapshot.name))
     decided = {release: parse(text) for release, text in dig(held, "data", default={}).items()}
     generation = dig(service, "metadata", "generation", default=0)
@@ -82,7 +87,7 @@ def seen(snapshot: Snapshot) -> Seen:
         strategy=dig(service, "spec", "upgradeStrategy", "type", default=""),
         observed=dig(service, "status", "observedGeneration", default=0) >= generation,
         active=dig(service, "status", "activeServiceStatus", "rayClusterName", default=""),
-        pending=dig(service, "status", "pendingServiceStatus", "rayClusterName", default=""),
+        pending=pending,
         alive={
             one["metadata"]["name"]: dig(one, "metadata", "annotations", RELEASE_ANNOTATION, default="")
             for one in clusters
@@ -91,7 +96,7 @@ def seen(snapshot: Snapshot) -> Seen:
         leaving=frozenset(name for name in pods if name and name not in there),
         ready=ready,
         apps=apps,
-        trouble=trouble,
+        trouble=said,
         decisions={release: decision for release, decision in decided.items() if decision},
     )
 

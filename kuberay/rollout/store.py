@@ -61,6 +61,14 @@ class Store:
         """What is kept under ``key``; empty where nothing is."""
         return dig(self._object(number), "data", key, default="")
 
+    def data(self, number: int) -> dict[str, str]:
+        """All that is kept of a revision, by key.
+
+        Raises:
+            Refused: there is none of that number.
+        """
+        return dig(self._object(number), "data", default={})
+
     def create(self, record: Record, objects: Sequence[Json], settings: str) -> None:
         """Keep a new revision.
 

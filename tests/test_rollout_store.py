@@ -1,0 +1,147 @@
+"""What a rollout keeps in the cluster: its lease, which one process has at a time, and its records."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kuberay.api import Api
+from kuberay.decisions import decide, decision
+from kuberay.errors import Refused
+from kuberay.rollout import begin
+from kuberay.rollout.lease import Lease
+from kuberay.rollout.record import Kind, Outcome, Place, Record, Verb, Wish
+from kuberay.rollout.seen import Seen
+from kuberay.rollout.store import Store
+from serve_app.decision import Verb as Decided
+from serve_app.decision import config_map, parse
+from tests.fake_kubernetes import fake_kubernetes
+from tests.kubernetes_memory import Memory
+
+
+@pytest.fixture
+def memory() -> Memory:
+    return Memory()
+
+
+@pytest.fixture
+def api(memory: Memory, tmp_path: Path) -> Iterator[Api]:
+    with fake_kubernetes() as fake:
+        fake.answer = memory.answer
+        yield Api.connect(kubeconfig=fake.kubeconfig(tmp_path), environ={})
+
+
+def lease(api: Api, holder: str, duration_s: int = 1) -> Lease:
+    return Lease(api, "team-a", "llm", holder, duration_s)
+
+
+def unsaid(text: str) -> None:
+    pass
+
+
+def test_one_process_has_the_lease_at_a_time_and_gives_it_back(api: Api) -> None:
+    told: list[str] = []
+    with lease(api, "ada", 30) as first:
+        assert first.acquire(1, unsaid) and first.held
+        assert not lease(api, "bob", 30).acquire(0.6, told.append)
+        assert told == ["ada"]
+    begun = time.monotonic()
+    with lease(api, "bob", 30) as second:
+        assert second.acquire(5, unsaid)
+        assert time.monotonic() - begun < 2, "what is given back need not run out"
+
+
+def test_the_lease_of_a_process_that_vanished_runs_out_whatever_its_clock_said(api: Api, memory: Memory) -> None:
+    path = "/apis/coordination.k8s.io/v1/namespaces/team-a/leases/llm-rollout"
+    memory.objects[path] = {
+        "metadata": {"name": "llm-rollout", "resourceVersion": "1"},
+        "spec": {"holderIdentity": "gone", "renewTime": "2999-01-01T00:00:00.000000Z", "leaseDurationSeconds": 1},
+    }
+    begun = time.monotonic()
+    with lease(api, "ada") as taken:
+        assert taken.acquire(10, unsaid)
+        assert time.monotonic() - begun >= 1
+        assert memory.objects[path]["spec"]["holderIdentity"] == "ada"
+
+
+def test_a_lease_that_cannot_be_renewed_is_not_held(api: Api, memory: Memory) -> None:
+    with lease(api, "ada") as mine:
+        assert mine.acquire(1, unsaid) and mine.held
+        memory.away = True
+        time.sleep(1.2)
+        assert not mine.held
+        memory.away = False
+
+
+def record(number: int, release: str, outcome: Outcome = Outcome.SERVES, **more: object) -> Record:
+    made = Record(number, "llm", Kind.ROLLOUT, Place(number, release, f"c{number}"), outcome=outcome)
+    return made if not more else Record(**{**made.__dict__, **more})
+
+
+def test_records_come_back_as_they_were_with_their_wishes_and_objects(api: Api) -> None:
+    store = Store(api, "team-a", "llm")
+    store.create(record(1, "aaa"), [{"kind": "ConfigMap"}], "{}")
+    store.create(record(2, "bbb", Outcome.NONE), [{"kind": "RayService"}], "{}")
+    store.wish(2, Wish(Verb.PROMOTE, "bob", "it must", override=True))
+    store.write(record(2, "bbb", Outcome.NONE, verdict="pass"))
+    assert [one.number for one in store.all()] == [1, 2]
+    assert store.all()[1] == record(
+        2, "bbb", Outcome.NONE, verdict="pass", wish=Wish(Verb.PROMOTE, "bob", "it must", True)
+    )
+    assert store.objects(2) == [{"kind": "RayService"}]
+
+
+def test_two_who_begin_at_once_do_not_both(api: Api) -> None:
+    store = Store(api, "team-a", "llm")
+    store.create(record(1, "aaa"), [], "{}")
+    with pytest.raises(Refused, match="Somebody else began revision 1"):
+        store.create(record(1, "bbb"), [], "{}")
+    with pytest.raises(Refused, match="no revision 7"):
+        store.read(7)
+
+
+def test_old_revisions_go_but_never_what_serves_or_could_be_gone_back_to(api: Api, memory: Memory) -> None:
+    store = Store(api, "team-a", "llm")
+    for number in range(1, 9):
+        store.create(record(number, f"r{number}", Outcome.SERVES if number == 1 else Outcome.ABORTED), [], "{}")
+        memory.objects[f"/api/v1/namespaces/team-a/configmaps/llm-release-r{number}"] = {"metadata": {"name": "x"}}
+    gone = store.prune(keep=3)
+    assert [one.number for one in store.all()] == [1, 6, 7, 8]
+    assert set(gone) == {f"llm-revision-{n}" for n in range(2, 6)} | {f"llm-release-r{n}" for n in range(2, 6)}
+
+
+def test_a_decision_replaces_an_earlier_one_and_leaves_those_about_other_releases(api: Api, memory: Memory) -> None:
+    decide(api, "team-a", "llm", "aaa", decision(Decided.HOLD, "ada"))
+    decide(api, "team-a", "llm", "bbb", decision(Decided.REFUSE, "ada", "slow"))
+    decide(api, "team-a", "llm", "aaa", decision(Decided.APPROVE, "bob", cluster="c2"))
+    data = memory.objects[f"/api/v1/namespaces/team-a/configmaps/{config_map('llm')}"]["data"]
+    found = {release: parse(text) for release, text in data.items()}
+    assert {key: (one.verb, one.by, one.cluster) for key, one in found.items() if one} == {
+        "aaa": (Decided.APPROVE, "bob", "c2"),
+        "bbb": (Decided.REFUSE, "ada", ""),
+    }
+
+
+NOW = Seen(active="c3", alive={"c3": "r3", "c1": "r1"}, ready={"c3": 1, "c1": 1})
+KNOWN = [record(1, "r1"), record(2, "r2", Outcome.ABORTED), record(3, "r3")]
+
+
+def test_the_way_back_is_to_the_last_other_release_that_served_and_warm_while_its_cluster_lives() -> None:
+    way = begin.way_back(KNOWN, NOW, None)
+    assert (way.target.number, way.cluster) == (1, "c1")
+    cold = begin.way_back(KNOWN, Seen(active="c3", alive={"c3": "r3"}, ready={"c3": 1}), None)
+    assert (cold.target.number, cold.cluster) == (1, "")
+    assert "new one is started" in cold.text and "c1" in way.text
+    unready = begin.way_back(KNOWN, Seen(active="c3", alive={"c3": "r3", "c1": "r1"}, ready={"c3": 1}), None)
+    assert unready.cluster == "", "a cluster without a ready endpoint would be an outage"
+
+
+@pytest.mark.parametrize(("number", "said"), [(3, "serves already"), (9, "kept are: 1, 2, 3")])
+def test_a_way_that_is_none_is_refused(number: int, said: str) -> None:
+    with pytest.raises(Refused, match=said):
+        begin.way_back(KNOWN, NOW, number)
+    with pytest.raises(Refused, match="nothing to go back to"):
+        begin.way_back(KNOWN[2:], NOW, None)
