@@ -11,11 +11,13 @@ import bench.cli
 import cluster.cli
 import kuberay.cli
 import service_file
+from bench import cli_planning
 from kuberay import cli_forward, cli_look, cli_report, cli_rollout
 from serve_app import __version__, cli
 from serve_app.config import ServiceConfig
 
 if TYPE_CHECKING:
+    from bench.price_table import Prices as MachinePrices
     from kuberay.capacity import Prices
 
 LOCAL = "http://localhost:8000"
@@ -39,6 +41,7 @@ app.command()(cli.serve)
 def joined(ctx: typer.Context) -> None:
     """Hand the commands of one package what another knows."""
     ctx.obj = _gpu_prices
+    ctx.meta[cli_planning.MACHINE_PRICES] = _machine_prices
 
 
 def _gpu_prices(file: str) -> Prices:
@@ -60,6 +63,30 @@ def _gpu_prices(file: str) -> Prices:
         return None
 
     return Prices(of, listed.label)
+
+
+def _machine_prices(region: str) -> MachinePrices:
+    """What each machine type costs in a region, and what a cluster costs whatever runs in it."""
+    from bench.errors import PriceError
+    from bench.price_table import Machine, Prices
+    from cluster import errors, gpus, load
+
+    try:
+        listed = load.load_prices()
+    except errors.ConfigError as error:
+        raise PriceError(str(error)) from None
+
+    def of(name: str, spot: bool) -> float | None:
+        try:
+            return listed.of_machine(region, name, spot=spot)
+        except KeyError:  # no such offer in the list
+            return None
+
+    shapes = gpus.GPU_MACHINES | gpus.SYSTEM_MACHINES
+    machines = {name: Machine(name, of(name, False), of(name, True), shape.gpus) for name, shape in shapes.items()}
+    always = ("gke.cluster", "nat.gateway", "nat.address")
+    fixed = sum(listed.rate(region, part) for part in always) * listed.hours
+    return Prices(f"{region}, {listed.label}", machines, fixed)
 
 
 @app.command()
@@ -125,6 +152,8 @@ for command in (
 app.command("port-forward")(cli_forward.port_forward)
 app.add_typer(cluster.cli.app, name="cluster")
 app.add_typer(bench.cli.app, name="bench")
+app.command()(cli_planning.cost)
+app.command()(cli_planning.plan_capacity)
 
 
 @cli.config_app.command()

@@ -4,6 +4,7 @@ BenchError                exit 1; the message says what happened and what to do 
 ├── WorkloadError         a workload's options, or a line of a trace, are wrong
 ├── TargetError           an address or a label is wrong, or nothing answers there in a known protocol
 ├── ResultError           a result file is missing or is none
+├── PriceError            a price file is broken, or has no price for what was asked
 └── ToolMissing           an optional package (matplotlib) is not installed
 """
 
@@ -24,6 +25,10 @@ class TargetError(BenchError):
 
 class ResultError(BenchError):
     """A result file is missing, unreadable, or something else."""
+
+
+class PriceError(BenchError):
+    """A price file is broken, or does not have what was asked for."""
 
 
 class ToolMissing(BenchError):

@@ -73,7 +73,7 @@ def draw(
     found: list[Plot] = []
 
     def plot(name: str, title: str, caption: str, paint: Callable[[Any], None], height: float = _SIZE[1]) -> None:
-        found.append(painted(name, title, caption, lambda figure: paint(figure.add_subplot()), (_SIZE[0], height)))
+        found.append(picture(name, title, caption, paint, height))
 
     with style():
         if comparison:
@@ -136,6 +136,16 @@ def style() -> Generator[None]:
         yield
 
 
+def picture(name: str, title: str, caption: str, paint: Callable[[Any], None], height: float = _SIZE[1]) -> Plot:
+    """One narrow picture of a single pair of axes, within :func:`style`.
+
+    Args:
+        paint: draws on matplotlib's axes.
+        height: inches; it is as wide as the others.
+    """
+    return painted(name, title, caption, lambda figure: paint(figure.add_subplot()), (_SIZE[0], height))
+
+
 def painted(
     name: str, title: str, caption: str, paint: Callable[[Any], None], size: tuple[float, float], salt: str = ""
 ) -> Plot:
@@ -161,7 +171,8 @@ def painted(
         figure.savefig(image, format="png", dpi=160, facecolor="white")
     svg = drawn.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    svg = re.sub(r"(\.\d\d)\d+", r"\1", svg)  # a hundredth of a point is finer than any screen
+    # A hundredth of a point is finer than any screen; what stands between tags is text, such as a price.
+    svg = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), svg)
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, variable)
     return Plot(name, title, caption, svg, image.getvalue())
@@ -182,7 +193,7 @@ def _over_time(axes: Any, groups: Mapping[str, Sequence[Record]]) -> None:
         axes.scatter(bad, [low] * len(bad), marker="x", s=24, color=BAD, label="failed")
     axes.set(xlabel="s since the beginning", ylabel="ms", yscale="log")
     plain_ticks(axes.yaxis)
-    _legend(axes, len(groups) + bool(bad))
+    legend(axes, len(groups) + bool(bad))
 
 
 def plain_ticks(axis: Any) -> None:
@@ -196,7 +207,8 @@ def plain_ticks(axis: Any) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def _legend(axes: Any, entries: int) -> None:
+def legend(axes: Any, entries: int) -> None:
+    """A legend below, where there is more than one thing to tell apart."""
     if entries > 1:
         axes.legend(
             loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2 if entries > 3 else entries, handlelength=1.2
@@ -223,7 +235,7 @@ def _time_line(axes: Any, records: Sequence[Record]) -> None:
     axes.step(times[::step], running[::step], where="post", color=SERIES[1], linewidth=1.1, label="running")
     axes.set(xlabel="s since the beginning", xlim=(0, end))
     axes.set_ylim(bottom=0)
-    _legend(axes, 3)
+    legend(axes, 3)
 
 
 def _cdf(axes: Any, groups: Mapping[str, Sequence[Record]], name: str) -> None:
@@ -240,7 +252,7 @@ def _cdf(axes: Any, groups: Mapping[str, Sequence[Record]], name: str) -> None:
     axes.set(xlabel="ms", xscale="log", ylim=(0, 1.02))
     plain_ticks(axes.xaxis)
     axes.tick_params(axis="x", rotation=30)
-    _legend(axes, len(groups))
+    legend(axes, len(groups))
 
 
 def _ladder(axes: Any, stages: Sequence[Summary], name: str) -> None:
@@ -252,7 +264,7 @@ def _ladder(axes: Any, stages: Sequence[Summary], name: str) -> None:
     axes.set(xlabel="requests a second that ended well", ylabel="ms", yscale="log")
     plain_ticks(axes.yaxis)
     axes.set_xlim(left=0)
-    _legend(axes, 3)
+    legend(axes, 3)
 
 
 def _forest(axes: Any, lines: Sequence[Any]) -> None:

@@ -76,9 +76,9 @@ def show(found: Findings) -> None:
     from bench.tables import COMPARED, HEADER, compared, drift, row
 
     if found.comparison:
-        _table(COMPARED, [compared(line) for line in found.comparison.lines], {"worse": "red", "better": "green"})
+        table(COMPARED, [compared(line) for line in found.comparison.lines], {"worse": "red", "better": "green"})
         print(drift(found.comparison))
-    _table(HEADER, [row(name, part) for name, part in found.stages.items()], {})
+    table(HEADER, [row(name, part) for name, part in found.stages.items()], {})
     print("Latencies of requests that ended well: p50 / p90 / p99.")
     for error, count in list(found.total.errors.items())[:5]:
         print(f"Failed {count} times: {error}")
@@ -86,7 +86,8 @@ def show(found: Findings) -> None:
         print(f"Note: {note}")
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], colours: dict[str, str]) -> None:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], colours: dict[str, str]) -> None:
+    """Rows of plain text; ``colours``: of cells by what they say."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from bench.comparison import compare
 from bench.finish import findings, to_json, write_report
-from bench.plots import draw
+from bench.plots import draw, picture, style
 from bench.records import GIVEN_UP, Record, to_line
 from bench.results import Run
 from bench.runner import Client
@@ -119,6 +120,13 @@ def test_pictures_of_odd_runs(records: list[Record]) -> None:
     pictures = draw({"it": records})
     assert {"ttft-over-time", "time-line"} <= {picture.name for picture in pictures}
     assert all(picture.svg.startswith("<svg") and len(picture.svg) < 1_500_000 for picture in pictures)
+
+
+def test_numbers_in_a_picture_are_rounded_but_not_those_in_its_text() -> None:
+    with style():
+        svg = picture("prices", "Prices", "", lambda axes: axes.set(xlabel="0.0125 USD", xlim=(0, 0.7))).svg
+    assert "0.0125 USD</text>" in svg
+    assert re.search(r"<[^>]*\.\d\d", svg) and not re.search(r"<[^>]*\.\d\d\d", svg)
 
 
 def test_without_matplotlib_a_run_has_not_failed(tmp_path: Path) -> None:

@@ -77,6 +77,7 @@ MAY_PRINT = {
     "cli_common.py",
     "cli_forward.py",
     "cli_look.py",
+    "cli_planning.py",
     "cli_report.py",
     "cli_rollout.py",
     "cli_running.py",
