@@ -52,10 +52,14 @@ def tensor_parallel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servic
 @needs_two_cores
 def test_tensor_parallel_in_one_node(tensor_parallel: Service, expected: str):
     answer = httpx2.post(f"{tensor_parallel.url}/generate", json=REQUEST, timeout=240).json()
-    children = psutil.Process(tensor_parallel.process.pid).children(recursive=True)
-    workers = [p for p in children if p.name().startswith("VLLM::Worker")]
     assert answer["text"] == expected
-    assert len(workers) == 2
+
+    def workers() -> int:
+        children = psutil.Process(tensor_parallel.process.pid).children(recursive=True)
+        return sum(child.name().startswith("VLLM::Worker") for child in children)
+
+    # psutil leaves a child out for a moment when the machine's clock is set back.
+    wait_until(lambda: workers() == 2, 30, lambda: f"two workers; there are {workers()}")
 
 
 @needs_two_cores
