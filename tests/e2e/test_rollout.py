@@ -1,7 +1,8 @@
 """The switch on a real cluster: held, validated, promoted, aborted, rolled back, beside streams that must all end.
 
 One service for the whole file; the tests run in this order, and each leaves the service serving. Times are printed
-(pytest -s) and are those in docs/rollouts.md. What takes minutes more, and shows little more, is marked slow.
+(pytest -s) and are those in docs/rollouts.md. All are marked slow: beside streams that fill two cores, a second vLLM takes
+up to five minutes to start.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from kuberay.rollout.store import Store
 from kuberay.snapshot import dig
 from tests.e2e.conftest import Kube, eventually
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
 FILE = "deploy/e2e.yaml"
@@ -193,7 +194,6 @@ def test_wrong_answers_are_refused_and_the_gpus_are_free_again(service: Service)
     assert all(name in {one["green"]["cluster"] for one in service.history()} for name in third), "no third cluster"
 
 
-@pytest.mark.slow
 def test_a_release_that_is_not_ready_in_time_is_taken_back(service: Service) -> None:
     before = service.active()
     service.tokens = 96
@@ -203,7 +203,6 @@ def test_a_release_that_is_not_ready_in_time_is_taken_back(service: Service) -> 
     assert service.active() == before and record["green"]["cluster"] not in service.clusters()
 
 
-@pytest.mark.slow
 def test_an_abort_from_elsewhere_ends_a_rollout_that_still_starts(service: Service) -> None:
     before = service.active()
     service.tokens = 97
@@ -217,7 +216,6 @@ def test_an_abort_from_elsewhere_ends_a_rollout_that_still_starts(service: Servi
     assert service.active() == before and record["green"]["cluster"] not in service.clusters()
 
 
-@pytest.mark.slow
 def test_a_bad_release_that_was_promoted_is_rolled_back_by_the_watch(service: Service) -> None:
     before, text = service.active(), service.answer()["text"]
     golden = [{"prompt": "One two three", "max_tokens": 12, "expect": {"equals": text}}]
@@ -233,7 +231,6 @@ def test_a_bad_release_that_was_promoted_is_rolled_back_by_the_watch(service: Se
     load_of(service, record)
 
 
-@pytest.mark.slow
 def test_a_cold_rollback_starts_the_old_release_again(service: Service) -> None:
     now = service.active()
     eventually(lambda: service.clusters() == {now}, 300, "the old cluster to be gone")
