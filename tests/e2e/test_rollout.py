@@ -1,8 +1,8 @@
 """The switch on a real cluster: held, validated, promoted, aborted, rolled back, beside streams that must all end.
 
 One service for the whole file; the tests run in this order, and each leaves the service serving. Times are printed
-(pytest -s) and are those in docs/rollouts.md. All are marked slow: beside streams that fill two cores, a second vLLM takes
-up to five minutes to start.
+(pytest -s) and are those in docs/rollouts.md. All are marked slow: beside streams that fill two cores, a second vLLM
+takes up to five minutes to start.
 """
 
 from __future__ import annotations
