@@ -26,7 +26,7 @@ AT = "2026-01-02T03:04:05Z"
 SMALL: dict[str, Any] = {
     "checks": {
         "timeout_s": 10,
-        "streaming": {"requests": 2, "max_tokens": 12},
+        "streaming": {"requests": 2, "max_tokens": 24},
         "answers": {"max_tokens": 8, "prompts": ["a", "b", "c"]},
         "latency": {"requests": 10, "max_tokens": 4, "max_ttft_ratio": 4, "max_e2e_ratio": 4},
         "throughput": {"rounds": 2, "requests": 4, "max_tokens": 8},

@@ -150,7 +150,8 @@ class _Validation:
         bounds = self._checks.streaming
         self._report(f"streaming: {bounds.requests} prompts, as a stream and whole")
         requests = [
-            Request(prompt=PROMPTS[i % len(PROMPTS)], max_tokens=bounds.max_tokens, index=i)
+            # To the full length: of an answer of few tokens, one piece says nothing about buffers.
+            Request(prompt=PROMPTS[i % len(PROMPTS)], max_tokens=bounds.max_tokens, ignore_eos=True, index=i)
             for i in range(bounds.requests)
         ]
         self._keep("streamed", await self._sender.load(self._green, requests))

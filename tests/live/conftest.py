@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -65,15 +66,20 @@ class Service:
         """The process below the service that listens where clients connect."""
         port = httpx2.URL(self.url).port
         for process in psutil.Process(self.process.pid).children(recursive=True):
-            for connection in process.net_connections("tcp"):
-                if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
-                    return process
+            with contextlib.suppress(psutil.NoSuchProcess):  # some live for a moment only
+                for connection in process.net_connections("tcp"):
+                    if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+                        return process
         raise AssertionError(f"nothing of the service listens on {port}")
 
     def vllm(self, name: str) -> psutil.Process:
         """One of vLLM's processes: ``EngineCore`` or ``Worker``."""
         children = psutil.Process(self.process.pid).children(recursive=True)
-        return next(p for p in children if f"VLLM::{name}"[:15] in p.name())
+        for process in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if f"VLLM::{name}"[:15] in process.name():
+                    return process
+        raise AssertionError(f"vLLM has no process {name}")
 
 
 def free_port() -> int:

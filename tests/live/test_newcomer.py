@@ -76,9 +76,17 @@ def test_progress_is_told_while_it_starts(embedded: Service):
 def test_a_kill_that_cannot_be_caught_leaves_nothing_either(embedded: Service):
     """Last, as it ends the service: SIGKILL to the one process that would have cleaned up."""
     family = psutil.Process(embedded.process.pid).children(recursive=True)
-    assert {"raylet", "haproxy", "VLLM::EngineCor", "VLLM::Worker"} <= {process.name()[:15] for process in family}
+    assert {"raylet", "haproxy", "VLLM::EngineCor", "VLLM::Worker"} <= {name_of(process) for process in family}
     embedded.kill()
     wait_until(lambda: not any(map(alive, family)), 60, "Ray, HAProxy and vLLM to be gone")
+
+
+def name_of(process: psutil.Process) -> str:
+    """A process's name as the kernel has it; '' for one that has ended since it was found."""
+    try:
+        return process.name()[:15]
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def alive(process: psutil.Process) -> bool:
