@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kuberay.accelerators import GKE_ACCELERATOR_LABEL, GKE_SPOT_LABEL
+from kuberay.names import NODE_TYPE_LABEL
 from kuberay.objects import created, gpus_of, moment
 from kuberay.rayservice import Json, group_pods
-from kuberay.snapshot import NODE_TYPE_LABEL, Object, Snapshot, condition_of, dig, labels
+from kuberay.snapshot import Object, Snapshot, condition_of, dig, labels
 
 
 @dataclass(frozen=True)

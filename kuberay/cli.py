@@ -27,11 +27,12 @@ from kuberay.cli_common import (
     YesOption,
     checked,
     fail,
+    heed_refusals,
     one_of,
     prices_of,
     target,
 )
-from kuberay.errors import KubeRayError, Refused
+from kuberay.errors import KubeRayError
 
 if TYPE_CHECKING:
     from kuberay.api import Api
@@ -235,16 +236,15 @@ def _deploy(
     api = Api.connect(context)
     outlook = steps.look(api, service, prices)
     store = Store(api, service.kubernetes.namespace, service.name)
-    begin.make_way(store, outlook.snapshot, release)
+    current = begin.running(store.all())
+    begin.may_replace(current)
     if not quiet:
         print("\n".join(plan_screen.lines(outlook)), flush=True)
     if probe is not None and (force or not outlook.refusals):
         outlook = _probed(api, service, outlook, probe, say)
-    if outlook.refusals and not force:
-        reasons = outlook.refusals if quiet else ["for the reasons above."]
-        raise Refused(f"Nothing was changed: {' '.join(reasons)} --force applies it all the same.")
+    heed_refusals(outlook, force=force, shown=not quiet)
     record = None
-    if outlook.plan.effect is not Effect.NOTHING or begin.running(store.all()):
+    if outlook.plan.effect is not Effect.NOTHING or current:
         record = begin.forward(store, service, outlook, Kind.DEPLOY, auto=False)
     steps.apply(api, service, outlook, say, force=force)
     if record is not None:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
 
 import typer
 
-from kuberay.errors import ConfigError, NotFound
+from kuberay.errors import ConfigError, NotFound, Refused
 
 if TYPE_CHECKING:
     from kuberay.api import Api
     from kuberay.capacity import Prices
     from kuberay.config import Service
+    from kuberay.outlook import Outlook
     from kuberay.snapshot import Snapshot
 
 FileOption = Annotated[
@@ -128,6 +129,17 @@ def one_of(value: str, *allowed: str) -> str:
     if value not in allowed:
         raise typer.BadParameter(f"use {' or '.join(allowed)}.", param_hint="--output")
     return value
+
+
+def heed_refusals(outlook: Outlook, *, force: bool, shown: bool) -> None:
+    """Go on only with a plan that may be carried out, or that is forced.
+
+    Raises:
+        Refused: with the reasons, unless they were ``shown`` already.
+    """
+    if outlook.refusals and not force:
+        reasons = "for the reasons above." if shown else " ".join(outlook.refusals)
+        raise Refused(f"Nothing was changed: {reasons} --force applies it all the same.")
 
 
 def fail(error: Exception) -> NoReturn:

@@ -26,12 +26,10 @@ from kuberay.cli_common import (
     target,
 )
 from kuberay.errors import KubeRayError, NotFound
+from kuberay.names import DASHBOARD_PORT, SERVE_PORT
 
 if TYPE_CHECKING:
     from kuberay.forward import Forward
-
-SERVE_PORT = 8000
-DASHBOARD_PORT = 8265
 
 
 def port_forward(

@@ -26,6 +26,7 @@ from kuberay.cli_common import (
     YesOption,
     checked,
     fail,
+    heed_refusals,
     one_of,
     prices_of,
     target,
@@ -199,9 +200,7 @@ def _rollout(
     if outlook.plan.effect is not Effect.NOTHING:
         if not quiet:
             print("\n".join(plan_screen.lines(outlook)), flush=True)
-        if outlook.refusals and not force:
-            reasons = outlook.refusals if quiet else ["for the reasons above"]
-            raise Refused(f"Nothing was changed: {' '.join(reasons)} --force applies it all the same.")
+        heed_refusals(outlook, force=force, shown=not quiet)
     elif current is None:
         raise Refused(f"{service.name} is as {file} says: there is nothing to roll out.")
     streams.check()

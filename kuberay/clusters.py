@@ -6,10 +6,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
 
+from kuberay.names import GATE, RELEASE
 from kuberay.objects import App, Pod, items, label, mapping, number, text
-from kuberay.snapshot import GATE, Object
-
-RELEASE_LABEL = "switchyard.dev/release"
+from kuberay.snapshot import Object
 
 
 @dataclass(frozen=True)
@@ -80,6 +79,4 @@ class Cluster:
 def release_of_cluster(item: Object, pods: list[Pod]) -> str:
     """The release in the pod templates; where those were not read, in the pods."""
     template = mapping(item, "spec", "headGroupSpec", "template")
-    return label(template, RELEASE_LABEL) or next(
-        (found for one in pods if (found := label(one.object, RELEASE_LABEL))), ""
-    )
+    return label(template, RELEASE) or next((found for one in pods if (found := label(one.object, RELEASE))), "")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from kuberay.api import Api
+from kuberay.clock import now_text
 from kuberay.errors import Conflict, NotFound
 from kuberay.kinds import CONFIGMAP
+from kuberay.names import ours
 from kuberay.rayservice import Json
-from kuberay.snapshot import INSTANCE_LABEL
 from serve_app.decision import Decision, Verb, config_map
 
 
@@ -19,8 +18,7 @@ def decide(api: Api, namespace: str, service: str, release: str, decision: Decis
     try:
         api.patch(CONFIGMAP, name, namespace, data)
     except NotFound:
-        labels = {INSTANCE_LABEL: service, "app.kubernetes.io/managed-by": "switchyard"}
-        about: Json = {"name": name, "namespace": namespace, "labels": labels}
+        about: Json = {"name": name, "namespace": namespace, "labels": ours(service)}
         try:
             api.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": about, **data})
         except Conflict:  # somebody else made it meanwhile
@@ -29,4 +27,4 @@ def decide(api: Api, namespace: str, service: str, release: str, decision: Decis
 
 def decision(verb: Verb, by: str, reason: str = "", cluster: str = "") -> Decision:
     """A decision that is made now."""
-    return Decision(verb, by, datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"), reason, cluster)
+    return Decision(verb, by, now_text(), reason, cluster)

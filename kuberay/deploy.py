@@ -31,6 +31,7 @@ from kuberay.kinds import (
 )
 from kuberay.later import CRD_NAME, fitted, uses_later_fields
 from kuberay.manifest import objects, release_of, token_secret
+from kuberay.names import INSTANCE_LABEL, SERVICE_LABEL, suspended_name
 from kuberay.objects import gpus_of
 from kuberay.observe import observe
 from kuberay.outlook import Outlook
@@ -38,7 +39,7 @@ from kuberay.pods import labels
 from kuberay.preflight import Seen, preflight, references
 from kuberay.proxy import TOKEN_KEY
 from kuberay.rayservice import Json
-from kuberay.snapshot import INSTANCE_LABEL, SERVICE_LABEL, Object, Snapshot, dig, suspended_name
+from kuberay.snapshot import Object, Snapshot, dig
 from kuberay.stages import Stage, State, is_serving, stages
 from kuberay.wait import WARNINGS, Target, Verdict, wait_for
 from serve_app.decision import Verb

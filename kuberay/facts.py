@@ -15,6 +15,7 @@ from typing import Any, cast
 import yaml
 
 from kuberay.clusters import Cluster, release_of_cluster
+from kuberay.names import CLUSTER_LABEL, SERVICE_LABEL, release_name
 from kuberay.objects import (
     Event,
     Pod,
@@ -31,7 +32,7 @@ from kuberay.objects import (
     text,
 )
 from kuberay.redact import redact, tail
-from kuberay.snapshot import CLUSTER_LABEL, SERVICE_LABEL, Object, Snapshot, condition_of, dig
+from kuberay.snapshot import Object, Snapshot, condition_of, dig
 
 OPERATOR = "kuberay-operator"
 CONFIG_LIMIT = 256 * 1024
@@ -228,7 +229,7 @@ class Facts:
         for one in reversed(self.clusters):
             if one.role == "retired":
                 continue
-            source = text(self.named("ConfigMap", f"{self.name}-release-{one.release}"), "data", "service.yaml")
+            source = text(self.named("ConfigMap", release_name(self.name, one.release)), "data", "service.yaml")
             if source and len(source) <= CONFIG_LIMIT:
                 try:
                     found = yaml.safe_load(source)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
+from kuberay.names import CLUSTER_LABEL, SERVICE_LABEL
 from kuberay.objects import label, name_of, text
-from kuberay.snapshot import CLUSTER_LABEL, SERVICE_LABEL, Object, Snapshot
+from kuberay.snapshot import Object, Snapshot
 
 
 def split(objects: Iterable[Object], *, taken: str, context: str) -> list[Snapshot]:

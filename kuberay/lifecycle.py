@@ -10,8 +10,9 @@ from kuberay.api import Api
 from kuberay.deploy import targets
 from kuberay.errors import Conflict, Invalid, NotFound, Refused
 from kuberay.kinds import Kind
+from kuberay.names import selector, suspended_name
 from kuberay.rayservice import Json
-from kuberay.snapshot import INSTANCE_LABEL, Snapshot, dig, suspended_name
+from kuberay.snapshot import Snapshot, dig
 from kuberay.wait import Verdict, wait_for
 
 Report = Callable[[str], None]
@@ -111,10 +112,9 @@ def _without(api: Api, namespace: str, name: str, kinds_: tuple[str, ...], withi
 
 def delete_rest(api: Api, namespace: str, name: str, report: Report) -> None:
     """Delete everything else that was made for the service: releases, token, budgets, policies, account."""
-    selector = f"{INSTANCE_LABEL}={name},app.kubernetes.io/managed-by=switchyard"
     for kind in OURS:
         try:
-            found = api.list(kind, namespace, selector=selector)
+            found = api.list(kind, namespace, selector=selector(name))
         except NotFound:  # a kind of an add-on that this cluster does not have
             continue
         for item in found:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 from kuberay.api import Api
 from kuberay.errors import ApiError, KubeRayError, NotFound
+from kuberay.names import NODE_TYPE_LABEL
 from kuberay.proxy import Dashboard
-from kuberay.snapshot import NODE_TYPE_LABEL, Object, Snapshot, dig, labels
+from kuberay.snapshot import Object, Snapshot, dig, labels
 
 SOURCES = ("replica", "worker", "head", "autoscaler")
 _CONTAINERS = {"worker": ("worker", "ray-worker"), "head": ("head", "ray-head"), "autoscaler": ("head", "autoscaler")}

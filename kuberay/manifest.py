@@ -21,6 +21,7 @@ import yaml
 
 from kuberay.config import Service
 from kuberay.muting import muted
+from kuberay.names import GATE, RELEASE
 from kuberay.pods import (
     SECURITY_CONTEXT,
     WORKER_PORTS,
@@ -40,7 +41,6 @@ from kuberay.rayservice import (
     UpgradeStrategy,
 )
 from kuberay.release import API_KEYS_FILE, CONFIG_KEY, Release
-from kuberay.snapshot import GATE
 from kuberay.surroundings import (
     disruption_budgets,
     gate_rights,
@@ -53,7 +53,6 @@ from kuberay.surroundings import (
 RAY_VERSION = "2.60.0"
 APPLICATION = "llm"
 DEPLOYMENT = "LLM"
-RELEASE_ANNOTATION = "switchyard.dev/release"
 DELETION_MARGIN_S = 60
 
 _YAML_HEADER = "# Rendered by `switchyard render`; `switchyard deploy` applies the same objects."
@@ -123,7 +122,7 @@ def ray_service(service: Service, release: Release) -> RayService:
     return RayService(
         metadata={
             **metadata(service, service.name),
-            "annotations": {RELEASE_ANNOTATION: release.id},
+            "annotations": {RELEASE: release.id},
         },
         spec=RayServiceSpec(
             upgrade_strategy=UpgradeStrategy(type=upgrade.strategy, cluster_upgrade_options=options),
@@ -205,7 +204,7 @@ def _ray_cluster(service: Service, release: Release) -> RayClusterSpec:
 
 def _config_map(service: Service, release: Release) -> Json:
     about = metadata(service, release.config_map(service.name))
-    about["labels"]["switchyard.dev/release"] = release.id
+    about["labels"][RELEASE] = release.id
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from kuberay.accelerators import GKE_ACCELERATOR_LABEL, GPU_RESOURCE
-from kuberay.snapshot import CLUSTER_LABEL, GROUP_LABEL, NODE_TYPE_LABEL, Object, condition_of, dig
+from kuberay.names import CLUSTER_LABEL, GROUP_LABEL, NODE_TYPE_LABEL
+from kuberay.snapshot import Object, condition_of, dig
 
 _NOTHING: Mapping[str, Any] = {}
 

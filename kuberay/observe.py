@@ -9,16 +9,17 @@ import contextlib
 import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from kuberay import kinds
 from kuberay.api import Api
+from kuberay.clock import now_text
 from kuberay.errors import ApiError, NotFound, Unauthorized, Unreachable
 from kuberay.fleet import split
 from kuberay.kinds import Kind
+from kuberay.names import CLUSTER_LABEL, INSTANCE_LABEL, SERVICE_LABEL
 from kuberay.proxy import Dashboard, token_secret
-from kuberay.snapshot import CLUSTER_LABEL, INSTANCE_LABEL, SERVICE_LABEL, Object, Snapshot
+from kuberay.snapshot import Object, Snapshot
 from kuberay.trimming import (
     about_any,
     belongs,
@@ -49,7 +50,7 @@ def observe(api: Api, namespace: str, name: str, *, logs: bool = True) -> Snapsh
         Unreachable: the API server does not answer.
         Unauthorized: it does not know us. Anything less goes into ``unreadable``.
     """
-    taken = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    taken = now_text()
     with ThreadPoolExecutor(THREADS, thread_name_prefix="observe") as pool:
         reading = _Reading(api, namespace, name, pool)
         objects = reading.objects()
@@ -75,7 +76,7 @@ def observe_all(api: Api, namespace: str = "") -> list[Snapshot]:
     Raises:
         ApiError: one of the three lists cannot be read.
     """
-    taken = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    taken = now_text()
     with _no_collection():
         return _all(api, namespace, taken)
 

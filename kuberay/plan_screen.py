@@ -10,11 +10,11 @@ from typing import Any
 from kuberay.capacity import Switch
 from kuberay.diff import Change, Effect
 from kuberay.fields import Difference, differences
-from kuberay.manifest import RELEASE_ANNOTATION
+from kuberay.names import release_name
 from kuberay.outlook import Outlook
 from kuberay.rayservice import Json
 from kuberay.release import CONFIG_KEY, parse
-from kuberay.snapshot import dig
+from kuberay.snapshot import dig, release_of
 
 HEADLINES = {
     Effect.NOTHING: "no changes: the cluster is as the file says",
@@ -91,14 +91,13 @@ def as_json(outlook: Outlook) -> Json:
 def releases(outlook: Outlook) -> tuple[str, str]:
     """The release that the RayService asks for now (empty: none), and the one that is wanted."""
     new = next((item for item in outlook.wanted if item["kind"] == "RayService"), {})
-    path = ("metadata", "annotations", RELEASE_ANNOTATION)
-    return dig(outlook.snapshot.service, *path, default=""), dig(new, *path, default="")
+    return release_of(outlook.snapshot.service), release_of(new)
 
 
 def release_changes(outlook: Outlook) -> Iterator[str]:
     """What differs in the two releases' own configuration: ``model.id: a -> b``."""
     snapshot, (old, _) = outlook.snapshot, releases(outlook)
-    before = snapshot.named("ConfigMap", f"{snapshot.name}-release-{old}") if old else None
+    before = snapshot.named("ConfigMap", release_name(snapshot.name, old)) if old else None
     after = next(item for item in outlook.wanted if item["kind"] == "ConfigMap")
     if before is None:
         return

@@ -18,9 +18,9 @@ from kuberay.accelerators import (
 )
 from kuberay.config import SecretKey, Service, WorkerGroup
 from kuberay.errors import ConfigError
+from kuberay.names import DASHBOARD_PORT, RELEASE, SERVE_PORT, ours
 from kuberay.rayservice import HeadGroupSpec, Json, WorkerGroupSpec
 from kuberay.release import API_KEYS_FILE, CONFIG_KEY, Release
-from kuberay.snapshot import INSTANCE_LABEL
 from serve_app.environment import ENGINE_ENV, RELEASE_VARIABLE, SERVE_ENV, haproxy_env
 
 CONFIG_FOLDER = "/etc/switchyard"
@@ -28,8 +28,15 @@ MODELS_FOLDER = "/models"
 USER = 1000
 """The image's user and group (Dockerfile)."""
 
-HEAD_PORTS = {"gcs": 6379, "dashboard": 8265, "client": 10001, "serve": 8000, "metrics": 8080, "haproxy": 9101}
-WORKER_PORTS = {"serve": 8000, "metrics": 8080, "haproxy": 9101}
+HEAD_PORTS = {
+    "gcs": 6379,
+    "dashboard": DASHBOARD_PORT,
+    "client": 10001,
+    "serve": SERVE_PORT,
+    "metrics": 8080,
+    "haproxy": 9101,
+}
+WORKER_PORTS = {"serve": SERVE_PORT, "metrics": 8080, "haproxy": 9101}
 AGENT_PORT = 52365
 DRAIN = ("python", "-m", "serve_app.drain")
 DRAIN_MARGIN_S = 30
@@ -45,11 +52,7 @@ SECURITY_CONTEXT: Json = {"allowPrivilegeEscalation": False, "capabilities": {"d
 
 def labels(service: Service) -> dict[str, str]:
     """Labels that stay the same over releases and clusters."""
-    return {
-        "app.kubernetes.io/name": "switchyard",
-        INSTANCE_LABEL: service.name,
-        "app.kubernetes.io/managed-by": "switchyard",
-    }
+    return {"app.kubernetes.io/name": "switchyard", **ours(service.name)}
 
 
 def head_group(service: Service, release: Release) -> HeadGroupSpec:
@@ -307,5 +310,5 @@ def _template(
         spec["nodeSelector"] = node_selector
     if tolerations:
         spec["tolerations"] = [dict(sorted(one.items())) for one in tolerations]
-    pod_labels = labels(service) | {"switchyard.dev/release": release.id, "switchyard.dev/role": role}
+    pod_labels = labels(service) | {RELEASE: release.id, "switchyard.dev/role": role}
     return {"metadata": {"labels": pod_labels}, "spec": spec}

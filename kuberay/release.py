@@ -12,6 +12,8 @@ from typing import Any, cast
 
 import yaml
 
+from kuberay.names import release_name
+
 CONFIG_KEY = "service.yaml"
 API_KEYS_FILE = "/etc/switchyard-keys/keys"
 
@@ -33,7 +35,7 @@ class Release:
 
     def config_map(self, service: str) -> str:
         """Name of the ConfigMap that carries :attr:`config`."""
-        return f"{service}-release-{self.id}"
+        return release_name(service, self.id)
 
 
 def parse(text: str | None) -> dict[str, Any]:

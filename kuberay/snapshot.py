@@ -10,17 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from kuberay.names import CLUSTER_LABEL, NODE_TYPE_LABEL, RELEASE, suspended_name
+
 Object = Mapping[str, Any]
 """A Kubernetes object in the API's JSON form. Secrets hold their keys with empty values, never their contents."""
-
-INSTANCE_LABEL = "app.kubernetes.io/instance"
-"""Ours, on everything that is made for a service; its value is the service's name."""
-SERVICE_LABEL = "ray.io/originated-from-cr-name"
-CLUSTER_LABEL = "ray.io/cluster"
-NODE_TYPE_LABEL = "ray.io/node-type"
-GROUP_LABEL = "ray.io/group"
-GATE = "gate"
-"""The Serve application without a route that stays DEPLOYING while an upgrade is held; see serve_app/gate.py."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +73,6 @@ class Snapshot:
         return sorted(mine, key=lambda pod: (labels(pod).get(NODE_TYPE_LABEL) != "head", pod["metadata"]["name"]))
 
 
-def suspended_name(service: str) -> str:
-    """Name of the ConfigMap that :attr:`Snapshot.put_away` is."""
-    return f"{service}-suspended"
-
-
 def dig(item: Any, *path: str | int, default: Any = None) -> Any:
     """``item[a][b]...``, or ``default`` where a step is missing or null."""
     for step in path:
@@ -96,6 +84,11 @@ def dig(item: Any, *path: str | int, default: Any = None) -> Any:
         else:
             return default
     return default if item is None else item
+
+
+def release_of(item: Object | None) -> str:
+    """The release that a RayService asks for, or that a RayCluster runs: KubeRay copies the annotation. Empty: none."""
+    return dig(item, "metadata", "annotations", RELEASE, default="")
 
 
 def labels(item: Object) -> Mapping[str, str]:

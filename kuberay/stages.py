@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from kuberay.manifest import RELEASE_ANNOTATION
+from kuberay.names import NODE_TYPE_LABEL
 from kuberay.rayservice import group_pods
-from kuberay.snapshot import NODE_TYPE_LABEL, Object, Snapshot, condition_of, dig, labels
+from kuberay.snapshot import Object, Snapshot, condition_of, dig, labels, release_of
 
 
 class State(StrEnum):
@@ -65,7 +65,7 @@ def cluster_of(snapshot: Snapshot, release: str) -> Object | None:
     """The RayCluster that runs ``release``: the pending one, else the active one. KubeRay copies the annotation."""
     for which in ("pending", "active"):
         cluster = snapshot.cluster(which)
-        if dig(cluster, "metadata", "annotations", RELEASE_ANNOTATION) == release:
+        if release_of(cluster) == release:
             return cluster
     return None
 

@@ -25,11 +25,10 @@ from typing import Any
 
 from kuberay.clusters import Cluster
 from kuberay.facts import Facts, since
+from kuberay.names import GATE, SERVE_PORT
 from kuberay.objects import created, items, moment, name_of, number, text
 from kuberay.redact import shown
-from kuberay.snapshot import GATE, Snapshot, condition_of, dig
-
-SERVE_PORT = 8000
+from kuberay.snapshot import Snapshot, condition_of, dig
 
 
 class Phase(StrEnum):

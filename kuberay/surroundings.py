@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from kuberay.config import Service
-from kuberay.pods import labels, pods_per_replica
+from kuberay.names import DASHBOARD_PORT, INSTANCE_LABEL, SERVE_PORT
+from kuberay.pods import AGENT_PORT, labels, pods_per_replica
 from kuberay.rayservice import Json
-from kuberay.snapshot import INSTANCE_LABEL
 from serve_app import decision
 
 
@@ -85,9 +85,12 @@ def network_policy(service: Service) -> Json:
     rules: list[dict[str, Any]] = [
         {"from": [{"podSelector": {"matchLabels": _selector(service)}}]},
         # The operator asks the dashboard and the head's proxy; the API server's proxy goes through kube-system.
-        {"from": namespaces(policy.operator_namespace, "kube-system"), "ports": ports(8265, 8000, 52365)},
+        {
+            "from": namespaces(policy.operator_namespace, "kube-system"),
+            "ports": ports(DASHBOARD_PORT, SERVE_PORT, AGENT_PORT),
+        },
         {"from": namespaces(*policy.monitoring_namespaces), "ports": ports(8080, 9101)},
-        {"ports": ports(8000)} | ({} if clients is None else {"from": namespaces(*clients)}),
+        {"ports": ports(SERVE_PORT)} | ({} if clients is None else {"from": namespaces(*clients)}),
     ]
     # Nobody is named: the rule is left out. To Kubernetes an empty "from" would mean everybody.
     rules = [rule for rule in rules if rule.get("from") != []]

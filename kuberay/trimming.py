@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from kuberay.snapshot import CLUSTER_LABEL, INSTANCE_LABEL, NODE_TYPE_LABEL, SERVICE_LABEL, Object, dig, labels
+from kuberay.names import CLUSTER_LABEL, INSTANCE_LABEL, NODE_TYPE_LABEL, SERVICE_LABEL
+from kuberay.snapshot import Object, dig, labels
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 POD_SPEC = ("nodeName", "priorityClassName", "schedulingGates")

@@ -12,6 +12,7 @@ from typing import Any
 
 from kuberay import kinds
 from kuberay.api import Api
+from kuberay.clock import now_text
 from kuberay.errors import ApiError, Incomplete
 from kuberay.kinds import Kind
 from kuberay.snapshot import Object, Snapshot, dig
@@ -135,7 +136,7 @@ class _Seen:
         self._unreadable: list[str] = []
         self._lost: set[int] = set()
         self._why = ""
-        self._heard = _now()
+        self._heard = now_text()
 
     @property
     def lost(self) -> str:
@@ -160,7 +161,7 @@ class _Seen:
             self._waiting.discard(number)
         elif change.type == "LOST":
             if not self._lost:  # one reason is enough: all watches go the same way
-                self._heard, self._why = _now(), str(change.object["message"])
+                self._heard, self._why = now_text(), str(change.object["message"])
             self._lost.add(number)
         elif change.type == "BACK":
             self._lost.discard(number)
@@ -176,7 +177,7 @@ class _Seen:
         """What is known."""
         away = (f"anything since {self._heard}: {self.lost}",) if self._lost else ()
         return Snapshot(
-            taken=self._heard if self._lost else _now(),
+            taken=self._heard if self._lost else now_text(),
             context=self._context,
             namespace=self._namespace,
             name=self._name,
@@ -202,10 +203,6 @@ class _Seen:
         """The operator begins every name it makes with the service's."""
         involved = str(dig(event, "involvedObject", "name", default=""))
         return involved == self._name or involved.startswith(f"{self._name}-")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _watch(api: Api, namespace: str, target: Target, within: float) -> Watch:

@@ -146,7 +146,8 @@ def test_a_bad_release_is_aborted_by_its_verdict_and_never_serves() -> None:
 def test_without_auto_it_waits_for_somebody_who_may_overrule_the_verdict() -> None:
     world = World(good=False)
     record, _ = run(world, rollout())
-    assert machine.phase(record, world.seen(), world.now) == "hold"
+    held = machine.step(record, world.seen(), world.now)
+    assert isinstance(held, machine.Wait) and held.phase == "hold"
     record, done = run(world, replace(record, wish=Wish(Verb.PROMOTE, "ada")))
     assert (record.running, done, world.served) == (True, [], [])
     record, _ = run(world, replace(record, wish=Wish(Verb.PROMOTE, "ada", "it must", override=True)))

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from kuberay.manifest import RELEASE_ANNOTATION
+from kuberay.names import RELEASE
 from kuberay.rollout.seen import Apps, seen
 from kuberay.snapshot import Snapshot
 from serve_app.decision import Decision, Verb, config_map
 
 
 def cluster(name: str, release: str, **more: Any) -> dict[str, Any]:
-    about = {"name": name, "annotations": {RELEASE_ANNOTATION: release}, **more}
+    about = {"name": name, "annotations": {RELEASE: release}, **more}
     return {"kind": "RayCluster", "metadata": about}
 
 
@@ -29,7 +29,7 @@ NO_NODE = {"type": "PodScheduled", "status": "False", "message": "Insufficient m
 def world(apps: dict[str, str], *more: dict[str, Any], generation: int = 2, observed: int = 2) -> Snapshot:
     service = {
         "kind": "RayService",
-        "metadata": {"name": "llm", "generation": generation, "annotations": {RELEASE_ANNOTATION: "new"}},
+        "metadata": {"name": "llm", "generation": generation, "annotations": {RELEASE: "new"}},
         "spec": {"upgradeStrategy": {"type": "NewCluster"}},
         "status": {
             "observedGeneration": observed,

@@ -12,9 +12,10 @@ from datetime import timedelta
 from kuberay.clusters import Cluster
 from kuberay.facts import Facts
 from kuberay.findings import Evidence, Hit
+from kuberay.names import GATE
 from kuberay.objects import Container, Pod, items, label, text
 from kuberay.redact import shown
-from kuberay.snapshot import GATE, Object, condition_of
+from kuberay.snapshot import Object, condition_of
 
 PATIENCE = timedelta(seconds=60)
 

@@ -10,9 +10,9 @@ from kuberay.causes.patterns import Pattern, pattern
 from kuberay.clusters import Cluster
 from kuberay.facts import Facts
 from kuberay.findings import Evidence, Hit
+from kuberay.names import GATE
 from kuberay.objects import items, number, text
 from kuberay.redact import shown
-from kuberay.snapshot import GATE
 
 PLACING = timedelta(minutes=5)
 """A replica waits so long for a worker pod that the autoscaler has just asked for."""

@@ -45,8 +45,7 @@ def forward(store: Store, service: Service, outlook: Outlook, kind: Kind, *, aut
         if same and store.objects(current.number) == list(outlook.wanted):
             return current
         _end(store, current, there)
-    blue = store.adopt(outlook.snapshot.service, there, known) if outlook.snapshot.service else Place()
-    number = max((one.number for one in store.all()), default=0) + 1
+    number, blue = _beside(store, known, outlook.snapshot, there)
     record = Record(
         number,
         service.name,
@@ -134,8 +133,7 @@ def back(store: Store, known: list[Record], snapshot: Snapshot, way: Way) -> Rec
     current = running(known)
     if current is not None:
         _end(store, current, there)
-    blue = store.adopt(snapshot.service, there, known) if snapshot.service else Place()
-    number = max(one.number for one in store.all()) + 1
+    number, blue = _beside(store, known, snapshot, there)
     target = replace(way.target.green, cluster=way.cluster)
     record = Record(
         number,
@@ -154,24 +152,28 @@ def back(store: Store, known: list[Record], snapshot: Snapshot, way: Way) -> Rec
     return record
 
 
-def make_way(store: Store, snapshot: Snapshot, release: str) -> None:
-    """Before a deployment: end an earlier one, of another release, that nobody waited for.
+def may_replace(current: Record | None) -> None:
+    """Whether something else may be applied beside the change that has not ended.
 
     Raises:
-        Refused: a rollout is under way, which has to be decided about.
+        Refused: it is a rollout, which has to be decided about. (A deployment that nobody waited for just ends.)
     """
-    current = running(store.all())
-    if current is not None and (current.kind is not Kind.DEPLOY or current.green.release != release):
-        _end(store, current, seen(snapshot))
+    if current is not None and current.kind is not Kind.DEPLOY:
+        raise Refused(
+            f"Revision {current.number} (release {current.green.release}, by {current.by}) is being rolled out. "
+            "switchyard promote or switchyard abort ends it; switchyard history shows it."
+        )
+
+
+def _beside(store: Store, known: list[Record], snapshot: Snapshot, there: Seen) -> tuple[int, Place]:
+    """The number of a new revision, and what serves now, which has a record from here on."""
+    blue = store.adopt(snapshot.service, there, known) if snapshot.service else Place()
+    return max([*(one.number for one in known), blue.revision]) + 1, blue
 
 
 def _end(store: Store, current: Record, there: Seen) -> None:
+    may_replace(current)
     release = current.green.release
-    if current.kind is not Kind.DEPLOY:
-        raise Refused(
-            f"Revision {current.number} (release {release}, by {current.by}) is being rolled out. switchyard promote "
-            "or switchyard abort ends it; switchyard history shows it."
-        )
     serves = there.release_of(there.active) == release
     outcome = Outcome.SERVES if serves else Outcome.FAILED
     why = "it serves" if serves else "another release was applied before it served"

@@ -14,6 +14,7 @@ from urllib.request import Request, urlopen
 from kuberay.api import Api
 from kuberay.errors import NotFound
 from kuberay.kinds import CONFIGMAP, POD
+from kuberay.names import CLUSTER_LABEL, SERVE_PORT, release_name
 from kuberay.release import CONFIG_KEY, parse
 from kuberay.rollout import checks, slo, validate, verdict
 from kuberay.rollout.checks import Place
@@ -22,9 +23,8 @@ from kuberay.rollout.sampling import sample
 from kuberay.rollout.seen import Seen
 from kuberay.rollout.slo import Sample
 from kuberay.rollout_config import Rollout
-from kuberay.snapshot import CLUSTER_LABEL, Object, condition_of, dig
+from kuberay.snapshot import Object, condition_of, dig
 
-PORT = 8000
 MOST_SAMPLES = 20_000
 
 
@@ -113,7 +113,7 @@ class Examiner:
     def _place(self, stack: ExitStack, label: str, cluster: str, release: str, there: Seen | None) -> Place:
         ready = self._ready(cluster)
         pod = ready[0]["metadata"]["name"] if ready else f"{cluster}-has-no-ready-worker"
-        url = stack.enter_context(self._api.forward(pod, PORT, self._namespace)).url
+        url = stack.enter_context(self._api.forward(pod, SERVE_PORT, self._namespace)).url
         count = there.ready.get(cluster, 0) if there else None
         config = self._config(release)
         key = self._key if dig(config, "serving", "api_keys_file") else None
@@ -134,7 +134,7 @@ class Examiner:
         if not release:
             return {}
         try:
-            found = self._api.get(CONFIGMAP, f"{self._service}-release-{release}", self._namespace)
+            found = self._api.get(CONFIGMAP, release_name(self._service, release), self._namespace)
         except NotFound:
             return {}
         return parse(dig(found, "data", CONFIG_KEY))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from kuberay.api import Api
 from kuberay.errors import NotFound, Refused
 from kuberay.kinds import CONFIGMAP
+from kuberay.names import release_name
 from kuberay.rayservice import Json
 from kuberay.rollout.between import Side
 from kuberay.rollout.proof import loads
@@ -28,7 +29,7 @@ def story(api: Api, namespace: str, service: str, number: int | None) -> Story:
         if not known:
             raise Refused(f"No revision of {service} has been kept. switchyard rollout makes the first.")
         number = known[-1].number
-    record, data = store.read(number), store.data(number)
+    record, data = store.kept(number)
     old = _side(api, namespace, store, record.blue) if record.blue.release else Side(0, "")
     return tell(record, data, loads(data), old, _side(api, namespace, store, record.green))
 
@@ -58,7 +59,7 @@ def _side(api: Api, namespace: str, store: Store, place: Place) -> Side:
         except Refused:  # pruned meanwhile
             objects = []
     whole = len(objects) > 1
-    name = f"{store.service}-release-{place.release}"
+    name = release_name(store.service, place.release)
     if not any(one["metadata"]["name"] == name for one in objects):
         with contextlib.suppress(NotFound):
             objects.append(api.get(CONFIGMAP, name, namespace))

@@ -9,15 +9,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
 from kuberay.api import Api
+from kuberay.clock import now_text
 from kuberay.errors import ApiError, Conflict, NotFound
 from kuberay.kinds import LEASE
+from kuberay.names import ours
 from kuberay.rayservice import Json
-from kuberay.snapshot import INSTANCE_LABEL, dig
+from kuberay.snapshot import dig
 
 DURATION_S = 10
 RENEW_S = 3.0
@@ -83,7 +84,7 @@ class Lease:
         try:
             lease = self._read()
             if dig(lease, "spec", "holderIdentity") == self.holder:
-                self._patch(lease, {"holderIdentity": "", "renewTime": _now()})
+                self._patch(lease, {"holderIdentity": "", "renewTime": now_text("microseconds")})
         except ApiError:
             pass  # it runs out by itself
 
@@ -119,7 +120,7 @@ class Lease:
             if dig(lease, "spec", "holderIdentity") != self.holder:
                 self._renewed = 0.0
                 return False
-            self._patch(lease, {"renewTime": _now()})
+            self._patch(lease, {"renewTime": now_text("microseconds")})
             self._renewed = began
             return True
 
@@ -128,8 +129,8 @@ class Lease:
         spec = {
             "holderIdentity": self.holder,
             "leaseDurationSeconds": self._duration,
-            "acquireTime": _now(),
-            "renewTime": _now(),
+            "acquireTime": now_text("microseconds"),
+            "renewTime": now_text("microseconds"),
             "leaseTransitions": dig(lease, "spec", "leaseTransitions", default=0) + 1,
         }
         try:
@@ -147,15 +148,10 @@ class Lease:
         try:
             return self._api.get(LEASE, self._name, self._namespace)
         except NotFound:
-            labels = {INSTANCE_LABEL: self._service, "app.kubernetes.io/managed-by": "switchyard"}
-            about = {"name": self._name, "namespace": self._namespace, "labels": labels}
+            about = {"name": self._name, "namespace": self._namespace, "labels": ours(self._service)}
             try:
                 return self._api.create(
                     {"apiVersion": LEASE.version, "kind": LEASE.name, "metadata": about, "spec": {}}
                 )
             except Conflict:
                 return self._api.get(LEASE, self._name, self._namespace)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

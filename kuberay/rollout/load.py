@@ -21,10 +21,10 @@ import aiohttp
 from bench.client import Request, Target, authorization, event_loop, send
 from bench.records import Record, to_line
 from kuberay.api import Api
+from kuberay.names import SERVE_PORT
 from kuberay.rollout.trips import Outcome, Trip, trip
 from kuberay.rollout_config import PROMPTS
 
-PORT = 8000
 TIMEOUT_S = 600.0
 """The longest request; what takes longer is dropped."""
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 4.0
@@ -59,7 +59,7 @@ def through_api(api: Api, namespace: str, service: str) -> Route:
 
     The Authorization header is the API server's, so a service that wants API keys cannot be asked this way.
     """
-    entrance = api.entrance(f"{service}-serve-svc", PORT, namespace)
+    entrance = api.entrance(f"{service}-serve-svc", SERVE_PORT, namespace)
     text = f"through the API server to Service/{service}-serve-svc"
     return Route(
         entrance.url, text, entrance.headers, entrance.renew, entrance.tls, entrance.server_name, entrance.proxy

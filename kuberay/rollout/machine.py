@@ -141,22 +141,6 @@ def note(record: Record, found: Note, now: datetime) -> Record:
     return record.stamped(found.phase, now) if found.phase else record
 
 
-def phase(record: Record, seen: Seen, now: datetime) -> str:
-    """The phase it is in, in one word."""
-    following = step(record, seen, now)
-    match following:
-        case Wait(phase=name):
-            return name
-        case Validate():
-            return "validate"
-        case Watch():
-            return "watch"
-        case Finish(outcome=outcome):
-            return outcome.value
-        case _:
-            return "back" if record.back else "apply" if "applied" not in record.times else "open"
-
-
 def _apply(record: Record, seen: Seen) -> Step:
     """The decision first: the gate must never see a release about which an old one still holds."""
     wanted = Decided.HOLD if record.kind is Kind.ROLLOUT else Decided.APPROVE

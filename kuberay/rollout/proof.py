@@ -104,8 +104,8 @@ class Proof:
 
     def _keep(self, number: int, found: Load, out: Path) -> None:
         try:
-            record = self._store.read(number)
-            others = {key: text for key, text in loads_in(self._store.data(number)).items() if key != found.source}
+            record, data = self._store.kept(number)
+            others = {key: text for key, text in loads_in(data).items() if key != found.source}
             room = max(MOST - sum(len(text) for text in others.values()), LEAST)
             text = pack(found, [one.at for one in moves(record)], room)
             self._store.put(number, f"{KEY}{found.source}", text)

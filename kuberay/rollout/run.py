@@ -16,6 +16,7 @@ from kuberay.api import Api
 from kuberay.decisions import decide, decision
 from kuberay.errors import ApiError, Conflict, Incomplete, Invalid, NotFound, Refused, Unreachable
 from kuberay.kinds import CONFIGMAP, POD, RAYCLUSTER, RAYSERVICE, SERVICE
+from kuberay.names import CLUSTER_LABEL, INSTANCE_LABEL, SERVE_LABEL, SERVE_PORT, SERVICE_LABEL, ours
 from kuberay.rayservice import Json
 from kuberay.rollout import machine
 from kuberay.rollout.examiner import Examiner
@@ -25,7 +26,7 @@ from kuberay.rollout.record import Outcome, Record, Verb
 from kuberay.rollout.seen import Seen, seen
 from kuberay.rollout.store import Store, read
 from kuberay.rollout_config import Rollout
-from kuberay.snapshot import CLUSTER_LABEL, INSTANCE_LABEL, SERVICE_LABEL, Snapshot
+from kuberay.snapshot import Snapshot
 from kuberay.wait import Target, Verdict, wait_for
 from serve_app.decision import Verb as Decided
 from serve_app.decision import config_map
@@ -83,20 +84,19 @@ class Runner:
     def _next(self, number: int, leave: Collection[str]) -> tuple[Record, Step, Seen]:
         """The next step that is not to wait, or the wait that is to be left to somebody else."""
 
-        def of(snapshot: Snapshot) -> tuple[Record | None, Seen]:
-            item = snapshot.named("ConfigMap", self._store.name(number))
-            return (read(item) if item else None), seen(snapshot)
+        judged: tuple[Record, Step, Seen] | None = None
 
         def judge(snapshot: Snapshot) -> Verdict:
-            record, there = of(snapshot)
+            nonlocal judged
+            item, there = snapshot.named("ConfigMap", self._store.name(number)), seen(snapshot)
+            record = read(item) if item else None
             if record is None:
                 return Verdict(False, "", failed=f"The record {self._store.name(number)} is gone")
             following = machine.step(record, there, datetime.now(UTC))
+            judged = record, following, there
             if not isinstance(following, Wait):
                 return Verdict(True, type(following).__name__)
-            return Verdict(
-                following.phase == "ended" or following.phase in leave, f"{following.phase}\n{following.why}"
-            )
+            return Verdict(_left(following, leave), f"{following.phase}\n{following.why}")
 
         name = self._store.service
         targets = [
@@ -106,7 +106,7 @@ class Runner:
             Target(CONFIGMAP, name=self._store.name(number)),
             Target(CONFIGMAP, name=config_map(name)),
         ]
-        while True:
+        while judged is None or (isinstance(judged[1], Wait) and not _left(judged[1], leave)):
             try:
                 for progress in wait_for(self._api, self._namespace, name, targets, judge, within=LOOK_S):
                     phase, _, why = progress.text.partition("\n")
@@ -114,13 +114,7 @@ class Runner:
                         self._say(phase, why)
             except Incomplete:
                 self._store.read(number)  # raises where the record is gone
-                continue
-            record, there = of(progress.snapshot)
-            if record is None:
-                continue
-            following = machine.step(record, there, datetime.now(UTC))
-            if not isinstance(following, Wait) or following.phase == "ended" or following.phase in leave:
-                return record, following, there
+        return judged
 
     def _do(self, following: Step, record: Record, there: Seen) -> Record:
         now = datetime.now(UTC)
@@ -224,6 +218,11 @@ class Runner:
             self._say("hold", f"there is no preview Service: {error}")
 
 
+def _left(wait: Wait, leave: Collection[str]) -> bool:
+    """Whether this wait is left to somebody else."""
+    return wait.phase == "ended" or wait.phase in leave
+
+
 def preview_name(service: str) -> str:
     """Name of the Service on the pods of a release that is held."""
     return f"{service}-preview"
@@ -231,7 +230,6 @@ def preview_name(service: str) -> str:
 
 def preview(service: str, namespace: str, cluster: str, uid: str) -> Json:
     """The Service on the pods of a release that is held."""
-    labels = {INSTANCE_LABEL: service, "app.kubernetes.io/managed-by": "switchyard"}
     owner = {"apiVersion": RAYCLUSTER.version, "kind": RAYCLUSTER.name, "name": cluster, "uid": uid}
     return {
         "apiVersion": "v1",
@@ -239,12 +237,12 @@ def preview(service: str, namespace: str, cluster: str, uid: str) -> Json:
         "metadata": {
             "name": preview_name(service),
             "namespace": namespace,
-            "labels": labels,
+            "labels": ours(service),
             "ownerReferences": [owner],
         },
         "spec": {
-            "selector": {CLUSTER_LABEL: cluster, "ray.io/serve": "true"},
-            "ports": [{"name": "serve", "port": 8000, "targetPort": 8000}],
+            "selector": {CLUSTER_LABEL: cluster, SERVE_LABEL: "true"},
+            "ports": [{"name": "serve", "port": SERVE_PORT, "targetPort": SERVE_PORT}],
         },
     }
 

@@ -9,12 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from kuberay.manifest import RELEASE_ANNOTATION
-from kuberay.snapshot import CLUSTER_LABEL, GATE, Snapshot, condition_of, dig, labels
+from kuberay.names import CLUSTER_LABEL, GATE, SERVE_LABEL
+from kuberay.snapshot import Snapshot, condition_of, dig, labels, release_of
 from kuberay.stages import trouble
 from serve_app.decision import Decision, config_map, parse
-
-SERVE_LABEL = "ray.io/serve"
 
 
 class Apps(StrEnum):
@@ -83,16 +81,12 @@ def seen(snapshot: Snapshot) -> Seen:
     decided = {release: parse(text) for release, text in dig(held, "data", default={}).items()}
     generation = dig(service, "metadata", "generation", default=0)
     return Seen(
-        spec_release=dig(service, "metadata", "annotations", RELEASE_ANNOTATION, default=""),
+        spec_release=release_of(service),
         strategy=dig(service, "spec", "upgradeStrategy", "type", default=""),
         observed=dig(service, "status", "observedGeneration", default=0) >= generation,
         active=dig(service, "status", "activeServiceStatus", "rayClusterName", default=""),
         pending=pending,
-        alive={
-            one["metadata"]["name"]: dig(one, "metadata", "annotations", RELEASE_ANNOTATION, default="")
-            for one in clusters
-            if one["metadata"]["name"] in there
-        },
+        alive={one["metadata"]["name"]: release_of(one) for one in clusters if one["metadata"]["name"] in there},
         leaving=frozenset(name for name in pods if name and name not in there),
         ready=ready,
         apps=apps,

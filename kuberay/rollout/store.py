@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from kuberay.api import Api
 from kuberay.errors import Conflict, NotFound, Refused
 from kuberay.kinds import CONFIGMAP, RAYCLUSTER
-from kuberay.manifest import RELEASE_ANNOTATION
+from kuberay.names import INSTANCE_LABEL, SERVICE_LABEL, ours, release_name
 from kuberay.rayservice import Json
 from kuberay.rollout.record import Kind, Outcome, Place, Record, Wish, from_json, to_json, wish_to_json
 from kuberay.rollout.seen import Seen
-from kuberay.snapshot import INSTANCE_LABEL, SERVICE_LABEL, Object, dig
+from kuberay.snapshot import Object, dig, release_of
 
 REVISION_LABEL = "switchyard.dev/revision"
 KEEP = 10
@@ -42,7 +42,19 @@ class Store:
         Raises:
             Refused: there is none of that number.
         """
-        return self._record(number)
+        return self.kept(number)[0]
+
+    def kept(self, number: int) -> tuple[Record, dict[str, str]]:
+        """One revision, and all that is kept of it, by key.
+
+        Raises:
+            Refused: there is none of that number.
+        """
+        item = self._object(number)
+        found = read(item)
+        if found is None:
+            raise Refused(f"{self.name(number)} in {self._namespace} cannot be read as a revision. Was it changed?")
+        return found, dig(item, "data", default={})
 
     def objects(self, number: int) -> list[Json]:
         """What was applied, in the order it was.
@@ -61,25 +73,13 @@ class Store:
         """What is kept under ``key``; empty where nothing is."""
         return dig(self._object(number), "data", key, default="")
 
-    def data(self, number: int) -> dict[str, str]:
-        """All that is kept of a revision, by key.
-
-        Raises:
-            Refused: there is none of that number.
-        """
-        return dig(self._object(number), "data", default={})
-
     def create(self, record: Record, objects: Sequence[Json], settings: str) -> None:
         """Keep a new revision.
 
         Raises:
             Refused: somebody else made one of that number first.
         """
-        labels = {
-            INSTANCE_LABEL: self.service,
-            "app.kubernetes.io/managed-by": "switchyard",
-            REVISION_LABEL: str(record.number),
-        }
+        labels = {**ours(self.service), REVISION_LABEL: str(record.number)}
         data = {"record.json": to_json(record), "objects.json": json.dumps(list(objects)), "settings.json": settings}
         about = {"name": self.name(record.number), "namespace": self._namespace, "labels": labels}
         try:
@@ -149,21 +149,15 @@ class Store:
         needed = {one.green.release for one in known if one not in old}
         selector = f"{SERVICE_LABEL}={self.service}"
         for cluster in self._api.list(RAYCLUSTER, self._namespace, selector=selector):
-            needed.add(dig(cluster, "metadata", "annotations", RELEASE_ANNOTATION, default=""))
+            needed.add(release_of(cluster))
         names = [self.name(one.number) for one in old]
-        names += [f"{self.service}-release-{release}" for release in {one.green.release for one in old} - needed]
+        names += [release_name(self.service, release) for release in {one.green.release for one in old} - needed]
         for name in names:
             try:
                 self._api.delete(CONFIGMAP, name, self._namespace)
             except NotFound:
                 continue
         return names
-
-    def _record(self, number: int) -> Record:
-        found = read(self._object(number))
-        if found is None:
-            raise Refused(f"{self.name(number)} in {self._namespace} cannot be read as a revision. Was it changed?")
-        return found
 
     def _object(self, number: int) -> Json:
         try:

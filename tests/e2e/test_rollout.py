@@ -108,8 +108,9 @@ def between(record: dict[str, Any], one: str, other: str) -> float:
 def load_of(service: Service, record: dict[str, Any]) -> Account:
     """What the proof load saw, as it is kept with the revision; nothing may have been dropped."""
     store = Store(service.api, service.namespace, service.name)
-    (load,) = loads(store.data(record["number"]))
-    found = account(load.trips, store.read(record["number"]))
+    kept, data = store.kept(record["number"])
+    (load,) = loads(data)
+    found = account(load.trips, kept)
     print(f"\n{found.sentence}")
     assert (found.dropped, found.sent > 0) == (0, True), found
     return found
