@@ -20,15 +20,22 @@ LoadUrlOption = Annotated[
     str | None, typer.Option(help="Send them there. Default: through the API server; with API keys, give it.")
 ]
 LoadTokensOption = Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")]
+LoadPauseOption = Annotated[float, typer.Option(min=0, help="Seconds from an answer to a stream's next request.")]
 LoadOutOption = Annotated[
     Path | None, typer.Option(help="File for a line each request. Default: build/rollouts/SERVICE-REVISION.jsonl.")
 ]
 
 
 def proof(
-    there: Target, streams: int, url: str | None, max_tokens: int, out: Path | None, say: Callable[[str, str], None]
+    there: Target,
+    streams: int,
+    url: str | None,
+    max_tokens: int,
+    pause_s: float,
+    out: Path | None,
+    say: Callable[[str, str], None],
 ) -> Proof:
     """The load that was asked for."""
     from kuberay.rollout.proof import Proof, Wanted
 
-    return Proof(there.api, there.namespace, there.name, Wanted(streams, url, max_tokens, out), say)
+    return Proof(there.api, there.namespace, there.name, Wanted(streams, url, max_tokens, pause_s, out), say)

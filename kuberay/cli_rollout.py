@@ -31,7 +31,7 @@ from kuberay.cli_common import (
     prices_of,
     target,
 )
-from kuberay.cli_proof import LoadOption, LoadOutOption, LoadTokensOption, LoadUrlOption, proof
+from kuberay.cli_proof import LoadOption, LoadOutOption, LoadPauseOption, LoadTokensOption, LoadUrlOption, proof
 from kuberay.errors import KubeRayError, Refused
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def rollout(
     load: LoadOption = 0,
     load_url: LoadUrlOption = None,
     load_tokens: LoadTokensOption = 128,
+    load_pause: LoadPauseOption = 0,
     load_out: LoadOutOption = None,
     output: OutputOption = "text",
 ) -> None:
@@ -71,7 +72,7 @@ def rollout(
     with _ending(output) as (say, done):
         service = checked(file)
         there = Target(Api.connect(context), service.kubernetes.namespace, service.name)
-        streams = proof(there, load, load_url, load_tokens, load_out, say)
+        streams = proof(there, load, load_url, load_tokens, load_pause, load_out, say)
         quiet = output == "json"
         done.append(_rollout(ctx, file, there, service, streams, say, auto=auto, wait=wait, force=force, quiet=quiet))
 
@@ -86,6 +87,7 @@ def promote(
     load: LoadOption = 0,
     load_url: LoadUrlOption = None,
     load_tokens: LoadTokensOption = 128,
+    load_pause: LoadPauseOption = 0,
     load_out: LoadOutOption = None,
     output: OutputOption = "text",
 ) -> None:
@@ -99,7 +101,7 @@ def promote(
         raise typer.BadParameter("say why with --reason: it is kept in the history.", param_hint="--force")
     with _ending(output) as (say, done):
         there = target(name, file, namespace, context)
-        streams = proof(there, load, load_url, load_tokens, load_out, say)
+        streams = proof(there, load, load_url, load_tokens, load_pause, load_out, say)
         done.append(_wish(there, streams, Verb.PROMOTE, reason, say, force=force))
 
 
@@ -112,6 +114,7 @@ def abort(
     load: LoadOption = 0,
     load_url: LoadUrlOption = None,
     load_tokens: LoadTokensOption = 128,
+    load_pause: LoadPauseOption = 0,
     load_out: LoadOutOption = None,
     output: OutputOption = "text",
 ) -> None:
@@ -123,7 +126,7 @@ def abort(
 
     with _ending(output, wanted=("aborted", "rolled back")) as (say, done):
         there = target(name, file, namespace, context)
-        streams = proof(there, load, load_url, load_tokens, load_out, say)
+        streams = proof(there, load, load_url, load_tokens, load_pause, load_out, say)
         done.append(_wish(there, streams, Verb.ABORT, reason, say))
 
 
@@ -137,6 +140,7 @@ def rollback(
     load: LoadOption = 0,
     load_url: LoadUrlOption = None,
     load_tokens: LoadTokensOption = 128,
+    load_pause: LoadPauseOption = 0,
     load_out: LoadOutOption = None,
     output: OutputOption = "text",
 ) -> None:
@@ -147,7 +151,7 @@ def rollback(
     one_of(output, "text", "json")
     with _ending(output) as (say, done):
         there = target(name, file, namespace, context)
-        streams = proof(there, load, load_url, load_tokens, load_out, say)
+        streams = proof(there, load, load_url, load_tokens, load_pause, load_out, say)
         done.append(_rollback(there, streams, revision, say, yes=yes))
 
 

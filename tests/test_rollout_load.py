@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,17 @@ def test_what_runs_when_it_is_stopped_ends_and_nothing_new_begins(tmp_path: Path
         wait_for(lambda: len(engine.prompts) == 3)
         trips = one.stop()
     assert [trip.outcome for trip in trips] == [Outcome.FINISHED] * 3 and len(engine.prompts) == 3
+
+
+def test_a_stream_pauses_after_its_answer_and_a_stop_does_not_wait_for_it(tmp_path: Path) -> None:
+    with serving(WordEngine()) as place:
+        trips = ran(
+            direct(place.url, {}), tmp_path / "out.jsonl", lambda one: len(one.trips) >= 3, streams=1, pause_s=0.3
+        )
+        assert all(later.sent - earlier.ended >= 0.3 for earlier, later in pairwise(trips))
+        begun = time.monotonic()
+        ran(direct(place.url, {}), tmp_path / "out.jsonl", lambda one: one.trips, streams=1, pause_s=60)
+        assert time.monotonic() - begun < 20
 
 
 def test_ctrl_c_gives_up_what_runs_and_writes_it_down(tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
 """Streams that run through a service while it changes, each of them written down. Edge: HTTP, a thread, a file.
 
-A thread with a loop of its own, so that the rollout beside it may block. Each stream is a client that asks again as
-soon as it has its answer, and after a failure waits a little, as a client should.
+A thread with a loop of its own, so that the rollout beside it may block. Each stream is a client that asks again after
+its answer and a pause, and after a failure waits a little, as a client should.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import ssl
 import threading
@@ -77,6 +78,7 @@ class Load:
 
     Args:
         out: file that a line for each request is appended to, with times in seconds since 1970.
+        pause_s: from an answer to the stream's next request.
         source: written into each line: which process of which machine.
         say: told where the file cannot be written.
     """
@@ -88,11 +90,13 @@ class Load:
         *,
         streams: int,
         max_tokens: int,
+        pause_s: float = 0.0,
         source: str = "load",
         timeout_s: float = TIMEOUT_S,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._route, self._out, self._streams, self._max_tokens = route, out, streams, max_tokens
+        self._pause_s = pause_s
         self._source, self._timeout_s, self._say = source, timeout_s, say
         self._trips: list[Trip] = []
         self._count = 0
@@ -168,8 +172,7 @@ class Load:
             record = await self._one(session)
             self._keep(record)
             failed = 0 if record.ok else failed + 1
-            if failed:
-                await self._pause(record, failed)
+            await self._pause(_patience(record, failed) if failed else self._pause_s)
 
     async def _one(self, session: aiohttp.ClientSession) -> Record:
         request = Request(
@@ -191,13 +194,10 @@ class Load:
             if record.status != 401 or not await asyncio.to_thread(self._route.renew, headers):
                 return record
 
-    async def _pause(self, record: Record, failed: int) -> None:
-        asked = float(record.retry_after) if record.retry_after.isdigit() else 0.0
-        wait = min(max(asked, _FIRST_WAIT_S * 2 ** min(failed - 1, 10)), _LONGEST_WAIT_S)
-        try:
-            await asyncio.wait_for(self._ending.wait(), wait)
-        except TimeoutError:
-            return
+    async def _pause(self, seconds: float) -> None:
+        if seconds:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), seconds)
 
     def _keep(self, record: Record) -> None:
         self._trips.append(trip(record))
@@ -205,6 +205,12 @@ class Load:
             self._file.write(to_line(record) + "\n")
         except OSError as error:
             self._say(f"{self._out} cannot be written ({error}); what is kept with the revision is still whole")
+
+
+def _patience(record: Record, failed: int) -> float:
+    """Seconds that a client waits after so many failures on end."""
+    asked = float(record.retry_after) if record.retry_after.isdigit() else 0.0
+    return min(max(asked, _FIRST_WAIT_S * 2 ** min(failed - 1, 10)), _LONGEST_WAIT_S)
 
 
 def ask(route: Route, max_tokens: int = 1) -> str:

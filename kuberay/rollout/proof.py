@@ -35,12 +35,14 @@ class Wanted:
         streams: how many at a time; 0: none.
         url: where to send them; None: through the API server.
         max_tokens: of each answer.
+        pause_s: from an answer to the stream's next request.
         out: file for a line each request; None: below ``build/rollouts``.
     """
 
     streams: int = 0
     url: str | None = None
     max_tokens: int = 128
+    pause_s: float = 0.0
     out: Path | None = None
 
 
@@ -82,6 +84,7 @@ class Proof:
             out,
             streams=wanted.streams,
             max_tokens=wanted.max_tokens,
+            pause_s=wanted.pause_s,
             source=source,
             say=lambda text: self._say("load", text),
         )

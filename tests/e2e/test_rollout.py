@@ -1,119 +1,51 @@
 """The switch on a real cluster: held, validated, promoted, aborted, rolled back, beside streams that must all end.
 
 One service for the whole file; the tests run in this order, and each leaves the service serving. Times are printed
-(pytest -s) and are those in docs/rollouts.md. All are marked slow: beside streams that fill two cores, a second vLLM
-takes up to five minutes to start.
+(pytest -s) and are those in docs/rollouts.md. Those marked slow start one more release each, or wait for a cluster to
+go: a minute or three.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
+import psutil
 import pytest
 
 from kuberay import kinds
 from kuberay.api import Api
-from kuberay.rollout.account import Account, account
-from kuberay.rollout.proof import loads
-from kuberay.rollout.store import Store
-from kuberay.snapshot import dig
 from tests.e2e.conftest import Kube, eventually
+from tests.e2e.kube import holder
+from tests.e2e.rollouts import (
+    LOAD,
+    LONG_S,
+    OPTIONS,
+    START_S,
+    LongStream,
+    Service,
+    between,
+    ended,
+    held_back,
+    load_of,
+    verdict_of_last,
+)
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
-ROOT = Path(__file__).parents[2]
-FILE = "deploy/e2e.yaml"
-START_S = 600
-STREAMS = 3
 SWITCH_S, ABORT_S, WARM_S = 10, 30, 15
 """What the project promises: decision to traffic, abort to freed GPUs, warm rollback to traffic."""
-WRONG = {"SWITCHYARD__ENGINE__OPTIONS": '{"enforce_eager": true, "load_format": "dummy", "seed": 7}'}
+WRONG = {"SWITCHYARD__ENGINE__OPTIONS": json.dumps({**OPTIONS, "load_format": "dummy", "seed": 7})}
 """Other random weights under the same name: a release that answers, and answers wrongly."""
-
-
-@dataclass
-class Service:
-    """The service under test."""
-
-    kube: Kube
-    api: Api
-    namespace: str
-    folder: Path
-    name: str = "llm"
-    tokens: int = 64
-
-    def environ(self, more: dict[str, str] | None) -> dict[str, str]:
-        release = {"SWITCHYARD__SERVING__DEFAULTS__MAX_TOKENS": str(self.tokens)}
-        # Two clusters side by side fill the machine: neither may grow.
-        release["SWITCHYARD__SCALING__MAX_REPLICAS"] = "1"
-        place = {"SWITCHYARD__KUBERNETES__NAMESPACE": self.namespace, "KUBECONFIG": str(self.kube.kubeconfig)}
-        return {**os.environ, **place, "COLUMNS": "160", **release, **(more or {})}
-
-    def start(self, *arguments: str, more: dict[str, str] | None = None) -> subprocess.Popen[str]:
-        """A ``switchyard`` command that goes on by itself."""
-        command = [str(Path(sys.executable).with_name("switchyard")), arguments[0], *arguments[1:], "-f", FILE]
-        log = (self.folder / f"{arguments[0]}-{time.monotonic_ns()}.log").open("w")
-        return subprocess.Popen(
-            command, cwd=ROOT, env=self.environ(more), stdout=subprocess.PIPE, stderr=log, text=True
-        )
-
-    def run(self, *arguments: str, more: dict[str, str] | None = None) -> dict[str, Any]:
-        """A command to its end; the record it leaves, with its exit code."""
-        return ended(self.start(*arguments, "-o", "json", more=more), START_S)
-
-    def history(self) -> list[dict[str, Any]]:
-        process = self.start("history", "-o", "json")
-        return json.loads(process.communicate(timeout=60)[0])
-
-    def active(self) -> str:
-        service = self.api.get(kinds.RAYSERVICE, self.name, self.namespace)
-        return dig(service, "status", "activeServiceStatus", "rayClusterName", default="")
-
-    def clusters(self) -> set[str]:
-        """RayClusters that have pods, or will."""
-        pods = self.api.list(kinds.POD, self.namespace, selector=f"app.kubernetes.io/instance={self.name}")
-        made = self.api.list(kinds.RAYCLUSTER, self.namespace)
-        return {pod["metadata"]["labels"]["ray.io/cluster"] for pod in pods} | {
-            one["metadata"]["name"] for one in made if "deletionTimestamp" not in one["metadata"]
-        }
-
-    def answer(self, **body: Any) -> dict[str, Any]:
-        """One request through the Service."""
-        sent = {"prompt": "One two three", "max_tokens": 12, "temperature": 0} | body
-        path = f"{self.name}-serve-svc"
-        answer = self.api.via_service("POST", path, 8000, "/generate", self.namespace, body=sent, read_s=60)
-        return json.loads(answer.body)
-
-
-def ended(process: subprocess.Popen[str], timeout_s: float) -> dict[str, Any]:
-    out, _ = process.communicate(timeout=timeout_s)
-    assert out, Path(process.stderr.name).read_text() if process.stderr else f"exit {process.returncode}, no output"
-    return json.loads(out) | {"exit": process.returncode}
-
-
-def between(record: dict[str, Any], one: str, other: str) -> float:
-    """Seconds between two phases of a rollout."""
-    return record["seconds"][other] - record["seconds"][one]
-
-
-def load_of(service: Service, record: dict[str, Any]) -> Account:
-    """What the proof load saw, as it is kept with the revision; nothing may have been dropped."""
-    store = Store(service.api, service.namespace, service.name)
-    kept, data = store.kept(record["number"])
-    (load,) = loads(data)
-    found = account(load.trips, kept)
-    print(f"\n{found.sentence}")
-    assert (found.dropped, found.sent > 0) == (0, True), found
-    return found
+DEEP = {**OPTIONS, "load_format": "dummy", "hf_overrides": {**OPTIONS["hf_overrides"], "num_hidden_layers": 24}}
+SLOW = {
+    "SWITCHYARD__ENGINE__OPTIONS": json.dumps(DEEP),  # twelve times the layers
+    "SWITCHYARD__ROLLOUT__CHECKS__ANSWERS__ENABLED": "false",
+    "SWITCHYARD__ROLLOUT__CHECKS__LATENCY__MAX_E2E_RATIO": "2",
+    "SWITCHYARD__ROLLOUT__CHECKS__LATENCY__MAX_TOKENS": "64",
+}
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +65,7 @@ def test_the_first_release_needs_no_decision(service: Service) -> None:
 def test_a_good_release_is_promoted_by_its_verdict_beside_streams(service: Service) -> None:
     before = service.active()
     service.tokens = 32
-    record = service.run("rollout", "--auto", "--load", str(STREAMS))
+    record = service.run("rollout", "--auto", *LOAD)
     assert (record["exit"], record["outcome"], record["verdict"]) == (0, "serves", "pass"), record
     took = between(record, "approved", "switched")
     print(f"\nready after {record['seconds']['held']:.0f} s, decision to traffic {took:.1f} s")
@@ -144,23 +76,39 @@ def test_a_good_release_is_promoted_by_its_verdict_beside_streams(service: Servi
     assert service.answer()["release"] == record["green"]["release"]
 
 
-def test_a_warm_rollback_and_forward_again_drop_nothing(service: Service) -> None:
-    now, kept = service.active(), service.clusters()
-    for goal in [next(iter(kept - {now})), now]:
-        record = service.run("rollback", "--yes", "--load", str(STREAMS))
+def test_there_and_back_again_streams_end_where_they_began(service: Service) -> None:
+    """The operator never forgets a deletion timer: a cluster that retires again after its first one goes at once."""
+    one, kept, tokens = service.active(), service.kept(), service.long_answer()
+    (other,) = kept - {one}
+
+    def swap(goal: str) -> None:
+        record = service.run("rollback", "--yes", *LOAD)
         assert (record["exit"], record["warm"], service.active()) == (0, True, goal), record
         print(f"\nwarm: traffic after {record['seconds']['ended']:.1f} s")
         assert record["seconds"]["ended"] <= WARM_S
         load_of(service, record)
-    assert service.clusters() == kept, "no third cluster"
+
+    first = LongStream(service, tokens)
+    retired = time.monotonic()
+    swap(other)
+    swap(one)
+    assert service.kept() == kept, "no third cluster"
+    assert first.ended().ended - first.ended().sent > LONG_S / 2
+    delay = service.api.get(kinds.RAYSERVICE, "llm", service.namespace)["spec"]["rayClusterDeletionDelaySeconds"]
+    time.sleep(max(0.0, retired + delay + 5 - time.monotonic()))
+    second = LongStream(service, tokens)
+    swap(other)
+    eventually(lambda: one not in service.kept(), 30, "the cluster to be deleted, its timer being long over")
+    release = second.ended().release
+    assert release != service.answer()["release"], "it ended where it began, on pods that were being deleted"
+    eventually(lambda: service.clusters() == {other}, 60, "the pods to go")
 
 
 def test_a_held_release_survives_its_operator_and_its_command_and_is_promoted_from_elsewhere(service: Service) -> None:
     before = service.active()
     service.tokens = 48
     process = service.start("rollout")
-    held = lambda: (last := service.history()[-1])["outcome"] == "" and last["verdict"]  # noqa: E731
-    eventually(held, START_S, "a verdict")
+    verdict_of_last(service)
     process.send_signal(signal.SIGKILL)
     process.wait(10)
     for pod in service.api.list(kinds.POD, selector="app.kubernetes.io/name=kuberay-operator"):
@@ -174,16 +122,18 @@ def test_a_held_release_survives_its_operator_and_its_command_and_is_promoted_fr
     refused = service.start("deploy")
     refused.communicate(timeout=120)
     assert refused.returncode == 1 and service.active() == before
-    record = service.run("promote", "--load", str(STREAMS))
+    long = LongStream(service, service.long_answer())
+    record = service.run("promote", *LOAD)
     assert (record["exit"], record["outcome"], service.active()) == (0, "serves", green), record
     print(f"\npromoted: decision to traffic {between(record, 'approved', 'switched'):.1f} s")
     assert between(record, "approved", "switched") <= SWITCH_S
     load_of(service, record)
+    assert long.ended().release == record["blue"]["release"]
 
 
 def test_wrong_answers_are_refused_and_the_gpus_are_free_again(service: Service) -> None:
     before = service.active()
-    record = service.run("rollout", "--auto", "--load", str(STREAMS), more=WRONG)
+    record = service.run("rollout", "--auto", *LOAD, more=WRONG)
     assert (record["exit"], record["outcome"], record["verdict"]) == (1, "aborted", "fail"), record
     assert service.active() == before
     assert record["green"]["cluster"] not in service.clusters()
@@ -195,6 +145,51 @@ def test_wrong_answers_are_refused_and_the_gpus_are_free_again(service: Service)
     assert all(name in {one["green"]["cluster"] for one in service.history()} for name in third), "no third cluster"
 
 
+def test_a_bad_release_that_was_promoted_is_rolled_back_by_the_watch(service: Service) -> None:
+    before, text = service.active(), service.answer()["text"]
+    golden = [{"prompt": "One two three", "max_tokens": 12, "expect": {"equals": text}}]
+    settings = {
+        "SWITCHYARD__ROLLOUT__CHECKS__GOLDEN__PROMPTS": json.dumps(golden),
+        "SWITCHYARD__ROLLOUT__CHECKS__GOLDEN__ENABLED": "false",
+        "SWITCHYARD__ROLLOUT__CHECKS__ANSWERS__ENABLED": "false",
+    }
+    record = service.run("rollout", "--auto", *LOAD, more=WRONG | settings)
+    assert (record["exit"], record["outcome"], record["verdict"]) == (1, "rolled back", "pass"), record
+    assert service.active() == before
+    print(f"\nbreach to traffic on blue {between(record, 'breached', 'ended'):.1f} s")
+    load_of(service, record)
+
+
+@pytest.mark.slow
+def test_a_slow_release_is_refused_by_the_comparison(service: Service) -> None:
+    before = service.active()
+    record = service.run("rollout", "--auto", *LOAD, more=SLOW)
+    assert (record["exit"], record["outcome"], record["verdict"]) == (1, "aborted", "fail"), record
+    verdict = json.loads(service.start("report", str(record["number"]), "-o", "json").communicate(timeout=60)[0])
+    failed = [one["check"] for one in verdict["verdict"]["findings"] if one["outcome"] == "fail"]
+    assert failed == ["latency"], verdict["verdict"]
+    assert service.active() == before and record["green"]["cluster"] not in service.clusters()
+    load_of(service, record)
+
+
+@pytest.mark.slow
+def test_two_commands_at_once_make_one_rollout_and_the_api_server_may_be_away(service: Service, kube: Kube) -> None:
+    before = service.active()
+    service.tokens = 80
+    both = [service.start("rollout", "--auto", "-o", "json") for _ in range(2)]
+    eventually(lambda: len(service.clusters() - {before}) > 0, 120, "green")
+    if kube.local:
+        (api,) = (one for one in psutil.Process(holder.pid()).children() if one.name() == "kube-apiserver")
+        with held_back(api):
+            time.sleep(30)
+    records = [ended(process, START_S) for process in both]
+    assert [(one["exit"], one["outcome"]) for one in records] == [(0, "serves")] * 2, records
+    assert records[0]["number"] == records[1]["number"]
+    made = [one for one in service.history() if one["green"]["release"] == records[0]["green"]["release"]]
+    assert len(made) == 1 and service.active() == made[0]["green"]["cluster"]
+
+
+@pytest.mark.slow
 def test_a_release_that_is_not_ready_in_time_is_taken_back(service: Service) -> None:
     before = service.active()
     service.tokens = 96
@@ -204,6 +199,7 @@ def test_a_release_that_is_not_ready_in_time_is_taken_back(service: Service) -> 
     assert service.active() == before and record["green"]["cluster"] not in service.clusters()
 
 
+@pytest.mark.slow
 def test_an_abort_from_elsewhere_ends_a_rollout_that_still_starts(service: Service) -> None:
     before = service.active()
     service.tokens = 97
@@ -217,26 +213,12 @@ def test_an_abort_from_elsewhere_ends_a_rollout_that_still_starts(service: Servi
     assert service.active() == before and record["green"]["cluster"] not in service.clusters()
 
 
-def test_a_bad_release_that_was_promoted_is_rolled_back_by_the_watch(service: Service) -> None:
-    before, text = service.active(), service.answer()["text"]
-    golden = [{"prompt": "One two three", "max_tokens": 12, "expect": {"equals": text}}]
-    settings = {
-        "SWITCHYARD__ROLLOUT__CHECKS__GOLDEN__PROMPTS": json.dumps(golden),
-        "SWITCHYARD__ROLLOUT__CHECKS__GOLDEN__ENABLED": "false",
-        "SWITCHYARD__ROLLOUT__CHECKS__ANSWERS__ENABLED": "false",
-    }
-    record = service.run("rollout", "--auto", "--load", str(STREAMS), more=WRONG | settings)
-    assert (record["exit"], record["outcome"], record["verdict"]) == (1, "rolled back", "pass"), record
-    assert service.active() == before
-    print(f"\nbreach to traffic on blue {between(record, 'breached', 'ended'):.1f} s")
-    load_of(service, record)
-
-
+@pytest.mark.slow
 def test_a_cold_rollback_starts_the_old_release_again(service: Service) -> None:
     now = service.active()
-    eventually(lambda: service.clusters() == {now}, 300, "the old cluster to be gone")
+    eventually(lambda: service.clusters() == {now}, 400, "the old clusters to be gone")
     first = service.history()[0]["green"]["release"]
-    record = service.run("rollback", "1", "--yes", "--load", str(STREAMS))
+    record = service.run("rollback", "1", "--yes", *LOAD)
     assert (record["exit"], record["warm"], record["green"]["release"]) == (0, False, first), record
     print(f"\ncold: traffic after {record['seconds']['switched']:.0f} s")
     load_of(service, record)

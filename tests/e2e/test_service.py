@@ -190,6 +190,7 @@ def test_scaling_limits_change_in_place(service: Service) -> None:
     assert service.diff()["effect"] == "no-op"
 
 
+@pytest.mark.timeout(1200)
 def test_load_brings_a_second_replica_and_quiet_takes_it_away(service: Service) -> None:
     stop = threading.Event()
 
@@ -211,7 +212,7 @@ def test_load_brings_a_second_replica_and_quiet_takes_it_away(service: Service) 
         try:
             eventually(lambda: len(service.pods("worker")) > 1, 180, "a second worker pod")
             asked = time.monotonic() - begun
-            eventually(lambda: ready() > 1, 300, "a second worker that serves")
+            eventually(lambda: ready() > 1, 600, "a second worker that serves")
         finally:
             stop.set()
             for thread in threads:

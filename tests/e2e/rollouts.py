@@ -1,0 +1,167 @@
+"""A service whose releases are rolled out by the real commands, for the end-to-end tests of rollouts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kuberay import kinds
+from kuberay.api import Api
+from kuberay.rollout.account import Account, account
+from kuberay.rollout.load import Load, through_api
+from kuberay.rollout.proof import loads
+from kuberay.rollout.store import Store
+from kuberay.rollout.trips import Outcome, Trip
+from kuberay.snapshot import dig
+from tests.e2e.conftest import Kube, eventually
+
+ROOT = Path(__file__).parents[2]
+FILE = "deploy/e2e.yaml"
+START_S = 600
+LOAD = ("--load", "2", "--load-pause", "1", "--load-tokens", "128")
+"""People who read: closed-loop streams would fill two cores, and a second vLLM needs them to start."""
+LONG_S = 65.0
+"""Longer than KubeRay's own deletion delay of 60 s."""
+LONGEST_S = 120
+OPTIONS: dict[str, Any] = {"enforce_eager": True, "hf_overrides": {"max_position_embeddings": 65536}}
+"""The tiny model knows 8192 positions, which are over in less than a minute."""
+
+
+@dataclass
+class Service:
+    """The service under test."""
+
+    kube: Kube
+    api: Api
+    namespace: str
+    folder: Path
+    name: str = "llm"
+    tokens: int = 64
+
+    def environ(self, more: dict[str, str] | None) -> dict[str, str]:
+        place = {"SWITCHYARD__KUBERNETES__NAMESPACE": self.namespace, "KUBECONFIG": str(self.kube.kubeconfig)}
+        release = {
+            "SWITCHYARD__SERVING__DEFAULTS__MAX_TOKENS": str(self.tokens),
+            "SWITCHYARD__SERVING__MAX_REQUEST_S": str(LONGEST_S),
+            "SWITCHYARD__MODEL__MAX_MODEL_LEN": "65536",
+            "SWITCHYARD__ENGINE__OPTIONS": json.dumps(OPTIONS),
+            # Two clusters side by side fill the machine: neither may grow.
+            "SWITCHYARD__SCALING__MAX_REPLICAS": "1",
+        }
+        return {**os.environ, **place, "COLUMNS": "160", **release, **(more or {})}
+
+    def start(self, *arguments: str, more: dict[str, str] | None = None) -> subprocess.Popen[str]:
+        """A ``switchyard`` command that goes on by itself."""
+        command = [str(Path(sys.executable).with_name("switchyard")), arguments[0], *arguments[1:], "-f", FILE]
+        log = (self.folder / f"{arguments[0]}-{time.monotonic_ns()}.log").open("w")
+        return subprocess.Popen(
+            command, cwd=ROOT, env=self.environ(more), stdout=subprocess.PIPE, stderr=log, text=True
+        )
+
+    def run(self, *arguments: str, more: dict[str, str] | None = None) -> dict[str, Any]:
+        """A command to its end; the record it leaves, with its exit code."""
+        return ended(self.start(*arguments, "-o", "json", more=more), START_S)
+
+    def history(self) -> list[dict[str, Any]]:
+        process = self.start("history", "-o", "json")
+        return json.loads(process.communicate(timeout=60)[0])
+
+    def active(self) -> str:
+        service = self.api.get(kinds.RAYSERVICE, self.name, self.namespace)
+        return dig(service, "status", "activeServiceStatus", "rayClusterName", default="")
+
+    def clusters(self) -> set[str]:
+        """RayClusters that have pods, or will."""
+        pods = self.api.list(kinds.POD, self.namespace, selector=f"app.kubernetes.io/instance={self.name}")
+        return {pod["metadata"]["labels"]["ray.io/cluster"] for pod in pods} | self.kept()
+
+    def kept(self) -> set[str]:
+        """RayClusters that are not being deleted."""
+        made = self.api.list(kinds.RAYCLUSTER, self.namespace)
+        return {one["metadata"]["name"] for one in made if "deletionTimestamp" not in one["metadata"]}
+
+    def answer(self, **body: Any) -> dict[str, Any]:
+        """One request through the Service."""
+        sent = {"prompt": "One two three", "max_tokens": 12, "temperature": 0} | body
+        path = f"{self.name}-serve-svc"
+        answer = self.api.via_service("POST", path, 8000, "/generate", self.namespace, body=sent, read_s=LONGEST_S)
+        return json.loads(answer.body)
+
+    def long_answer(self) -> int:
+        """Tokens that take about ``LONG_S`` on this machine."""
+        begun = time.monotonic()
+        self.answer(max_tokens=1000)
+        return min(int(LONG_S / (time.monotonic() - begun) * 1000), 60_000)
+
+
+def ended(process: subprocess.Popen[str], timeout_s: float) -> dict[str, Any]:
+    out, _ = process.communicate(timeout=timeout_s)
+    assert out, Path(process.stderr.name).read_text() if process.stderr else f"exit {process.returncode}, no output"
+    return json.loads(out) | {"exit": process.returncode}
+
+
+def between(record: dict[str, Any], one: str, other: str) -> float:
+    """Seconds between two phases of a rollout."""
+    return record["seconds"][other] - record["seconds"][one]
+
+
+def load_of(service: Service, record: dict[str, Any]) -> Account:
+    """What the proof load saw, as it is kept with the revision; nothing may have been dropped."""
+    store = Store(service.api, service.namespace, service.name)
+    kept, data = store.kept(record["number"])
+    (load,) = loads(data)
+    found = account(load.trips, kept)
+    print(f"\n{found.sentence}")
+    assert (found.dropped, found.sent > 0) == (0, True), found
+    return found
+
+
+class LongStream:
+    """One answer of more than a minute through the Service, begun now."""
+
+    def __init__(self, service: Service, tokens: int) -> None:
+        route = through_api(service.api, service.namespace, service.name)
+        out = service.folder / f"long-{time.monotonic_ns()}.jsonl"
+        self._load = Load(route, out, streams=1, max_tokens=tokens)
+        self._load.start()
+        self._found: list[Trip] = []
+        time.sleep(2)  # it runs; and as it is asked to stop now, no other follows it
+        self._ending = threading.Thread(target=lambda: self._found.extend(self._load.stop()), daemon=True)
+        self._ending.start()
+
+    def ended(self) -> Trip:
+        """How it ended: well."""
+        self._ending.join(LONGEST_S + 60)
+        (trip,) = self._found
+        print(f"\na stream of {trip.ended - trip.sent:.0f} s: {trip.outcome.value} {trip.error}")
+        assert trip.outcome is Outcome.FINISHED, trip
+        return trip
+
+
+@contextmanager
+def held_back(process: Any) -> Iterator[None]:
+    """A process does nothing meanwhile, as one that hangs."""
+    process.suspend()
+    try:
+        yield
+    finally:
+        process.resume()
+
+
+def verdict_of_last(service: Service) -> str:
+    """The verdict on the revision that was begun last, once there is one."""
+
+    def found() -> str:
+        last = service.history()[-1]
+        return last["verdict"] if last["outcome"] == "" else ""
+
+    return eventually(found, START_S, "a verdict")
