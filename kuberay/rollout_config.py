@@ -182,7 +182,11 @@ class WarmUp(Section):
     prompts: list[Prompt] = Field(
         default_factory=list[Prompt], description="Such as the system prompts that many requests begin with."
     )
-    recent: int = Field(default=32, ge=0, description="Most recent prompts to take as well, where they are known.")
+    recent: int = Field(
+        default=32,
+        ge=0,
+        description="Prompts from the end of the recorded trace (checks.replay.path), where there is one.",
+    )
     requests: int = Field(default=32, ge=1, le=10_000, description="At least so many; prompts are repeated.")
     concurrency: int = Field(default=8, ge=1, le=256)
     max_tokens: int = Field(default=16, ge=1)

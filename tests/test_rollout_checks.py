@@ -249,11 +249,15 @@ def test_a_trace_that_cannot_be_replayed_is_refused(blue: Place, tmp_path: Path,
     assert says in text(verdict, "replay")
 
 
-def test_warming_up_repeats_the_configured_prompts_and_the_most_recent_ones() -> None:
-    engine = WordEngine()
-    rollout = settings({"warm_up": {"prompts": ["p"], "recent": 2, "requests": 7, "concurrency": 2, "max_tokens": 2}})
+def test_warming_up_repeats_the_configured_prompts_and_the_last_of_the_recorded_ones(tmp_path: Path) -> None:
+    engine, trace = WordEngine(), tmp_path / "trace.jsonl"
+    trace.write_text(
+        "".join(json.dumps({"at": at, "prompt": prompt}) + "\n" for at, prompt in enumerate(["old", "a", "b"]))
+    )
+    warm_up = {"prompts": ["p"], "recent": 2, "requests": 7, "concurrency": 2, "max_tokens": 2}
+    rollout = settings({"warm_up": warm_up, "checks": {"replay": {"path": str(trace)}}})
     with serving(engine) as green:
-        warmed = warm(rollout, green, ["old", "a", "b"])
+        warmed = warm(rollout, green)
         assert sorted(engine.prompts) == ["a", "a", "b", "b", "p", "p", "p"]
         assert (warmed.sent, warmed.failed) == (7, 0)
         engine.fails_each = 1

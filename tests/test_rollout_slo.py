@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from kuberay.errors import NotFound
 from kuberay.rollout import sampling
+from kuberay.rollout import slo
 from kuberay.rollout.slo import Sample, at_least, judge, quantile, traffic
 from kuberay.rollout_config import Watch
 
@@ -223,3 +224,11 @@ def test_pods_that_do_not_answer_are_left_out() -> None:
         ("a", 5, 8, True),
         ("b", 5, 8, False),
     ]
+
+
+def test_samples_survive_being_kept_with_a_revision() -> None:
+    buckets = {0.1: 3.0, math.inf: 4.0}
+    samples = [Sample("a", 1.5, 10, 1, buckets, buckets, 2, 99.5), Sample("b", 2, 0, 0)]
+    assert slo.samples_from(slo.samples_text(samples)) == samples
+    for text in ("", "{}", "[1]", '[{"pod": "a"}]', "not JSON"):
+        assert slo.samples_from(text) == []

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -38,19 +39,27 @@ def lease(api: Api, holder: str, duration_s: int = 1) -> Lease:
     return Lease(api, "team-a", "llm", holder, duration_s)
 
 
-def unsaid(text: str) -> None:
-    pass
+def waiting(seconds: float, told: list[str] | None = None) -> Callable[[str], bool]:
+    """Somebody who waits for so long."""
+    end = time.monotonic() + seconds
+
+    def waits(other: str) -> bool:
+        if told is not None:
+            told.append(other)
+        return time.monotonic() < end
+
+    return waits
 
 
 def test_one_process_has_the_lease_at_a_time_and_gives_it_back(api: Api) -> None:
     told: list[str] = []
     with lease(api, "ada", 30) as first:
-        assert first.acquire(1, unsaid) and first.held
-        assert not lease(api, "bob", 30).acquire(0.6, told.append)
-        assert told == ["ada"]
+        assert first.acquire(waiting(1)) and first.held
+        assert not lease(api, "bob", 30).acquire(waiting(0.6, told))
+        assert set(told) == {"ada"}
     begun = time.monotonic()
     with lease(api, "bob", 30) as second:
-        assert second.acquire(5, unsaid)
+        assert second.acquire(waiting(5))
         assert time.monotonic() - begun < 2, "what is given back need not run out"
 
 
@@ -62,14 +71,21 @@ def test_the_lease_of_a_process_that_vanished_runs_out_whatever_its_clock_said(a
     }
     begun = time.monotonic()
     with lease(api, "ada") as taken:
-        assert taken.acquire(10, unsaid)
+        assert taken.acquire(waiting(10))
         assert time.monotonic() - begun >= 1
         assert memory.objects[path]["spec"]["holderIdentity"] == "ada"
 
 
+def test_an_api_server_that_is_away_is_waited_for(api: Api, memory: Memory) -> None:
+    with lease(api, "ada") as mine:
+        memory.away = True
+        threading.Timer(1.5, lambda: setattr(memory, "away", False)).start()
+        assert mine.acquire(waiting(20)) and mine.held
+
+
 def test_a_lease_that_cannot_be_renewed_is_not_held(api: Api, memory: Memory) -> None:
     with lease(api, "ada") as mine:
-        assert mine.acquire(1, unsaid) and mine.held
+        assert mine.acquire(waiting(1)) and mine.held
         memory.away = True
         time.sleep(1.2)
         assert not mine.held
@@ -79,7 +95,7 @@ def test_a_lease_that_cannot_be_renewed_is_not_held(api: Api, memory: Memory) ->
 
 def test_a_lease_that_somebody_took_meanwhile_is_not_confirmed(api: Api, memory: Memory) -> None:
     with lease(api, "ada") as mine:
-        assert mine.acquire(1, unsaid)
+        assert mine.acquire(waiting(1))
         path = "/apis/coordination.k8s.io/v1/namespaces/team-a/leases/llm-rollout"
         memory.objects[path]["spec"]["holderIdentity"] = "bob"
         time.sleep(1.1)

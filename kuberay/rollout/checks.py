@@ -20,7 +20,7 @@ from kuberay.rollout import contract, trace
 from kuberay.rollout.evidence import Evidence, Sides
 from kuberay.rollout.sending import Place, Sender
 from kuberay.rollout.validate import mismatch
-from kuberay.rollout_config import PROMPTS, GoldenPrompt, Rollout
+from kuberay.rollout_config import PROMPTS, GoldenPrompt, Replay, Rollout
 
 __all__ = ["Place", "Warmed", "gather", "golden_failures", "warm"]
 
@@ -221,10 +221,8 @@ class _Validation:
 
     async def _replay(self) -> None:
         bounds = self._checks.replay
-        path = Path(bounds.path or "")
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-            requests = trace.parse(lines, str(path), speed=bounds.speed, most=bounds.max_requests)
+            requests = _recorded(bounds)
         except (OSError, ValueError) as error:
             self._found["replay_fault"] = f"The trace cannot be replayed: {error}."
             return
@@ -260,15 +258,31 @@ def _golden_requests(prompts: Sequence[GoldenPrompt]) -> list[Request]:
     ]
 
 
-def warm(
-    settings: Rollout, green: Place, recent: Sequence[str] = (), *, stop: Callable[[], bool] = lambda: False
-) -> Warmed:
-    """Fill ``green``'s caches with the configured prompts and the ``recent`` ones, the most recent last."""
+def _recorded(bounds: Replay) -> list[Request]:
+    path = Path(bounds.path or "")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return trace.parse(lines, str(path), speed=bounds.speed, most=bounds.max_requests)
+
+
+def _recent(settings: Rollout) -> list[str]:
+    """The last prompts of the recorded trace. Services keep none themselves: prompts are their users'."""
+    bounds = settings.checks.replay
+    if not (bounds.path and settings.warm_up.recent):
+        return []
+    try:
+        requests = _recorded(bounds)
+    except (OSError, ValueError):  # which the check `replay` has said
+        return []
+    return [request.prompt for request in requests if request.prompt][-settings.warm_up.recent :]
+
+
+def warm(settings: Rollout, green: Place, *, stop: Callable[[], bool] = lambda: False) -> Warmed:
+    """Fill ``green``'s caches with the configured prompts and those of the recorded trace, the last one last."""
     bounds = settings.warm_up
     if not bounds.enabled or green.embeds:
         why = "The model makes embeddings, which need no warming up" if green.embeds else "Warming up is switched off"
         return Warmed(0, 0, 0.0, why)
-    prompts = [*bounds.prompts, *(recent[-bounds.recent :] if bounds.recent else ())] or PROMPTS
+    prompts = [*bounds.prompts, *_recent(settings)] or PROMPTS
     count = max(bounds.requests, len(prompts))
     requests = [Request(prompt=prompts[i % len(prompts)], max_tokens=bounds.max_tokens, index=i) for i in range(count)]
     begun = time.monotonic()

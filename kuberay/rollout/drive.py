@@ -1,46 +1,57 @@
-"""Has a rollout executed: here, or, where another process is at it, followed from here."""
+"""Has a rollout executed: here, or, while another process is at it, followed from here."""
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Collection
 
 from kuberay.api import Api
+from kuberay.rollout import slo
 from kuberay.rollout.begin import who
 from kuberay.rollout.examiner import Examiner
 from kuberay.rollout.lease import Lease
 from kuberay.rollout.record import Record
-from kuberay.rollout.run import Runner, Say, settings_of
+from kuberay.rollout.run import BEFORE, Runner, Say, settings_of
 from kuberay.rollout.store import Store
-
-TAKE_OVER_S = 15.0
-"""A lease whose holder vanished is free after 10 s."""
 
 
 def drive(api: Api, namespace: str, record: Record, say: Say, leave: Collection[str] = ()) -> Record:
-    """Execute a rollout until it has ended, or waits in a phase of ``leave``; follow it where somebody else does.
+    """Execute a rollout until it has ended, or waits in a phase of ``leave``.
+
+    Where another process executes it, follow that one, and go on in its place if it ends before the rollout does.
 
     Raises:
         KubeRayError: it cannot go on; it stays where it is.
     """
     store = Store(api, namespace, record.service)
+    following = _Following(store, record, say, leave)
     with Lease(api, namespace, record.service, f"{who()}/{os.getpid()}") as lease:
-        if lease.acquire(TAKE_OVER_S, lambda other: say("wait", f"{other} has the rollout")):
-            settings = settings_of(store.text(record.number, "settings.json"))
-            examiner = Examiner(api, namespace, record.service, settings, say)
-            return Runner(api, namespace, store, lease, examiner, say).run(record.number, leave)
-    return _follow(store, record, say, leave)
+        if not lease.acquire(following.goes_on):
+            return following.record
+        _, kept = store.kept(record.number)
+        before = slo.samples_from(kept.get(BEFORE, ""))
+        examiner = Examiner(api, namespace, record.service, settings_of(kept.get("settings.json", "")), say, before)
+        return Runner(api, namespace, store, lease, examiner, say).run(record.number, leave)
 
 
-def _follow(store: Store, record: Record, say: Say, leave: Collection[str]) -> Record:
-    known = set(record.times)
-    while record.running:
-        record = store.read(record.number)
-        for phase in [one for one in record.times if one not in known]:
-            known.add(phase)
-            say(phase, f"at {record.times[phase]}")
-        if leave and record.verdict and not record.wish.verb:
-            break
-        time.sleep(1)
-    return record
+class _Following:
+    """What another process does with a rollout, told here."""
+
+    def __init__(self, store: Store, record: Record, say: Say, leave: Collection[str]) -> None:
+        self.record = record
+        self._store, self._say, self._leave = store, say, leave
+        self._told = set(record.times)
+        self._other = ""
+
+    def goes_on(self, other: str) -> bool:
+        """Whether there is more to come."""
+        if other != self._other:
+            self._other = other
+            if other:
+                self._say("wait", f"{other} has the rollout")
+        self.record = self._store.read(self.record.number)
+        for phase in [one for one in self.record.times if one not in self._told]:
+            self._told.add(phase)
+            self._say(phase, f"at {self.record.times[phase]}")
+        held = self._leave and self.record.verdict and not self.record.wish.verb
+        return self.record.running and not held

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from urllib.error import URLError
@@ -26,6 +26,8 @@ from kuberay.rollout_config import Rollout
 from kuberay.snapshot import Object, condition_of, dig
 
 MOST_SAMPLES = 20_000
+MOST_BEFORE = 200
+"""They are kept with the revision, in a ConfigMap: a kilobyte each."""
 
 
 class Examiner:
@@ -33,14 +35,21 @@ class Examiner:
 
     Args:
         say: told what is being done.
+        before: what blue had counted, where another process began this rollout.
     """
 
     def __init__(
-        self, api: Api, namespace: str, service: str, settings: Rollout, say: Callable[[str, str], None]
+        self,
+        api: Api,
+        namespace: str,
+        service: str,
+        settings: Rollout,
+        say: Callable[[str, str], None],
+        before: Sequence[Sample] = (),
     ) -> None:
         self._api, self._namespace, self._service = api, namespace, service
         self._settings, self._say = settings, say
-        self._before: list[Sample] = []
+        self.before = list(before)
         self._after: list[Sample] = []
         self._key = os.environ.get("SWITCHYARD_API_KEY")
 
@@ -81,7 +90,7 @@ class Examiner:
 
     def look_before(self, blue: str) -> None:
         """Count once what blue has served so far: what the watch after the switch compares with."""
-        self._before += self._sampled(blue)
+        self.before = [*self.before, *self._sampled(blue)][-MOST_BEFORE:]
 
     def watch(self, record: Record, cluster: str, left_s: float) -> str:
         """Look at the traffic once, and wait until the next look; what is wrong, empty while nothing is."""
@@ -93,7 +102,7 @@ class Examiner:
             with ExitStack() as stack:
                 place = self._place(stack, "green", cluster, record.green.release, None)
                 failures = checks.golden_failures(prompts, place)
-        health = slo.judge(self._before, self._after, limits, failures)
+        health = slo.judge(self.before, self._after, limits, failures)
         self._say("watch", f"{left_s:.0f} s left; {health.text}")
         if not health.ok:
             return health.text

@@ -14,13 +14,15 @@ from typing import Any
 
 from kuberay.api import Api
 from kuberay.clock import now_text
-from kuberay.errors import ApiError, Conflict, NotFound
+from kuberay.errors import ApiError, Conflict, NotFound, Unreachable
 from kuberay.kinds import LEASE
 from kuberay.names import ours
 from kuberay.rayservice import Json
 from kuberay.snapshot import dig
 
 DURATION_S = 10
+AWAY_S = 300.0
+"""How long the API server may be away."""
 RENEW_S = 3.0
 
 
@@ -45,33 +47,36 @@ class Lease:
         """Nobody else can have it: it was renewed within its duration."""
         return self._thread is not None and time.monotonic() - self._renewed < self._duration
 
-    def acquire(self, within: float, waiting: Callable[[str], None]) -> bool:
-        """Take it, waiting for another holder to end or to vanish; False if one still works after ``within`` s.
+    def acquire(self, waits: Callable[[str], bool]) -> bool:
+        """Take it, waiting for another holder to end or to vanish; False where that one was waited for long enough.
 
         Args:
-            waiting: told who has it.
+            waits: asked every half second, with who has it, whether to go on waiting.
         """
-        deadline = time.monotonic() + within
         last: tuple[Any, ...] = ()
-        since, told = time.monotonic(), ""
+        since, away_since = time.monotonic(), 0.0
         while True:
-            lease = self._read()
-            spec: Json = dig(lease, "spec", default={})
-            other = spec.get("holderIdentity") or ""
-            key = (other, spec.get("renewTime"), spec.get("leaseTransitions"))
-            if key != last:
-                last, since = key, time.monotonic()
-            duration = spec.get("leaseDurationSeconds") or self._duration
-            free = not other or other == self.holder or time.monotonic() - since > duration
-            if free and self._take(lease):
-                self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
-                self._thread.start()
-                return True
-            if other and other != told:
-                told = other
-                waiting(other)
-            if time.monotonic() > deadline:
-                return False
+            try:
+                lease = self._read()
+                spec: Json = dig(lease, "spec", default={})
+                other = spec.get("holderIdentity") or ""
+                key = (other, spec.get("renewTime"), spec.get("leaseTransitions"))
+                if key != last:
+                    last, since = key, time.monotonic()
+                duration = spec.get("leaseDurationSeconds") or self._duration
+                free = not other or other == self.holder or time.monotonic() - since > duration
+                if free and self._take(lease):
+                    self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+                    self._thread.start()
+                    return True
+                if not waits(other):
+                    return False
+                away_since = 0.0
+            except Unreachable:
+                away_since = away_since or time.monotonic()
+                if time.monotonic() - away_since > AWAY_S:
+                    raise
+                since = time.monotonic()  # a holder that could not renew it may well be alive
             time.sleep(0.5)
 
     def release(self) -> None:

@@ -18,9 +18,9 @@ from kuberay.errors import ApiError, Conflict, Incomplete, Invalid, NotFound, Re
 from kuberay.kinds import CONFIGMAP, POD, RAYCLUSTER, RAYSERVICE, SERVICE
 from kuberay.names import CLUSTER_LABEL, INSTANCE_LABEL, SERVE_LABEL, SERVE_PORT, SERVICE_LABEL, ours
 from kuberay.rayservice import Json
-from kuberay.rollout import machine
+from kuberay.rollout import machine, slo
 from kuberay.rollout.examiner import Examiner
-from kuberay.rollout.lease import Lease
+from kuberay.rollout.lease import AWAY_S, Lease
 from kuberay.rollout.machine import Step, Wait
 from kuberay.rollout.record import Outcome, Record, Verb
 from kuberay.rollout.seen import Seen, seen
@@ -33,9 +33,9 @@ from serve_app.decision import config_map
 
 LOOK_S = 30.0
 """A wait looks anew after so long, for what depends on the clock alone."""
-AWAY_S = 300.0
-"""How long the API server may be away."""
 MOST_REFUSALS = 10
+BEFORE = "before.json"
+"""What blue had counted before the switch, for the watch of whoever goes on with this rollout."""
 
 Say = Callable[[str, str], None]
 """Told the phase, and what happens in it."""
@@ -148,6 +148,7 @@ class Runner:
                     self._say("start", f"RayCluster/{found.green}")
                 if found.green and record.blue.cluster:
                     self._examiner.look_before(record.blue.cluster)
+                    self._store.put(record.number, BEFORE, slo.samples_text(self._examiner.before))
                 if found.phase == "switched":
                     self._say("open", f"{noted.green.cluster} has the traffic")
                 if found.back:
@@ -164,6 +165,7 @@ class Runner:
         verdict = self._examiner.examine(record, green, blue, there, stop=lambda: self._interrupted(record))
         if verdict is None:
             return record
+        self._store.put(record.number, BEFORE, slo.samples_text(self._examiner.before))
         self._store.put(record.number, "verdict.json", verdict[1])
         record = replace(record, verdict="pass" if verdict[0] else "fail")
         return self._keep(record.stamped("validated", datetime.now(UTC)))

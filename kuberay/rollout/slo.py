@@ -6,11 +6,13 @@ bad luck, take no release back.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from statistics import NormalDist
+from typing import Any
 
 from kuberay.rollout_config import Watch
 
@@ -76,6 +78,25 @@ class Traffic:
     errors: float
     ttft: Mapping[float, float]
     e2e: Mapping[float, float]
+
+
+def samples_text(samples: Iterable[Sample]) -> str:
+    """Samples as they are kept with a revision."""
+    return json.dumps([asdict(sample) for sample in samples])
+
+
+def samples_from(text: str) -> list[Sample]:
+    """Back from :func:`samples_text`; none where nobody can read it."""
+    try:
+        return [_sample(**one) for one in json.loads(text or "[]")]
+    except (ValueError, TypeError, AttributeError):
+        return []
+
+
+def _sample(ttft_buckets: Mapping[str, float], e2e_buckets: Mapping[str, float], **others: Any) -> Sample:
+    """JSON has no numbers as keys."""
+    ttft, e2e = ({float(bound): count for bound, count in one.items()} for one in (ttft_buckets, e2e_buckets))
+    return Sample(**others, ttft_buckets=ttft, e2e_buckets=e2e)
 
 
 def traffic(samples: Sequence[Sample]) -> Traffic:

@@ -179,7 +179,7 @@ def test_two_commands_at_once_make_one_rollout_and_the_api_server_may_be_away(se
     both = [service.start("rollout", "--auto", "-o", "json") for _ in range(2)]
     eventually(lambda: len(service.clusters() - {before}) > 0, 120, "green")
     if kube.local:
-        (api,) = (one for one in psutil.Process(holder.pid()).children() if one.name() == "kube-apiserver")
+        (api,) = (one for one in psutil.Process(holder.init_pid()).children() if one.name() == "kube-apiserver")
         with held_back(api):
             time.sleep(30)
     records = [ended(process, START_S) for process in both]
