@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import ray
 from ray import serve
 from ray.serve.config import AutoscalingConfig
@@ -61,7 +62,8 @@ class LLM:
             )
             weights = Weights(located.model, located.revision, located.load_format)
             progress.tell("starting the engine: loading weights, making room for the KV cache, warming up")
-            os.environ.update(thread_binding(self.config, os.cpu_count() or 1))
+            cores = os.cpu_count() or 1
+            os.environ.update(thread_binding(self.config, cores, psutil.cpu_count(logical=False) or cores))
             self.engine = await VllmEngine.start(
                 self.config,
                 weights,

@@ -120,15 +120,22 @@ def placement(config: ServiceConfig) -> Placement:
     return Placement({"num_cpus": engine.cpus_per_worker}, [dict(bundle) for _ in range(engine.workers)], strategy)
 
 
-def thread_binding(config: ServiceConfig, cores: int) -> dict[str, str]:
+def thread_binding(config: ServiceConfig, cores: int, physical: int) -> dict[str, str]:
     """Environment that gives each CPU worker cores of its own.
 
     vLLM's automatic binding wants a NUMA node for each worker (vllm/utils/ompmultiprocessing.py); with several workers
-    on one node the cores are shared out evenly here. Workers that Ray starts are not bound, only kept to their share.
+    on one node the cores are shared out evenly here. Workers that Ray starts are not bound, only kept to their share. A
+    single worker, which is in the engine's process, leaves a core to the front end, as vLLM's would.
+
+    Args:
+        cores: logical ones of the machine.
+        physical: those with an arithmetic unit of their own.
     """
     engine = config.engine
-    if not engine.on_cpu or engine.workers == 1:
+    if not engine.on_cpu:
         return {}
+    if engine.workers == 1:
+        return {"OMP_NUM_THREADS": str(max(1, physical - 1))}  # Ray has set it to the actor's CPUs
     if executor(config) == "ray":
         return {"OMP_NUM_THREADS": str(max(1, cores // engine.workers))}
     each = max(1, cores // engine.workers)

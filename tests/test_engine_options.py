@@ -193,7 +193,8 @@ def test_placement_over_nodes(values: dict[str, Any], bundles: list[dict[str, fl
 @pytest.mark.parametrize(
     ("values", "cores", "expected"),
     [
-        ({}, 8, {}),
+        ({}, 8, {"OMP_NUM_THREADS": "3"}),
+        ({}, 2, {"OMP_NUM_THREADS": "1"}),
         ({"accelerator": "L4", "tensor_parallel_size": 2}, 8, {}),
         ({"tensor_parallel_size": 2}, 4, {"VLLM_CPU_OMP_THREADS_BIND": "0,1|2,3"}),
         ({"tensor_parallel_size": 2}, 5, {"VLLM_CPU_OMP_THREADS_BIND": "0,1|2,3"}),
@@ -203,7 +204,7 @@ def test_placement_over_nodes(values: dict[str, Any], bundles: list[dict[str, fl
     ],
 )
 def test_thread_binding(values: dict[str, Any], cores: int, expected: dict[str, str]) -> None:
-    assert thread_binding(engine(**values), cores) == expected
+    assert thread_binding(engine(**values), cores, cores // 2) == expected
 
 
 @pytest.mark.parametrize(

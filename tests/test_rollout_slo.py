@@ -14,8 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kuberay.errors import NotFound
-from kuberay.rollout import sampling
-from kuberay.rollout import slo
+from kuberay.rollout import sampling, slo
 from kuberay.rollout.slo import Sample, at_least, judge, quantile, traffic
 from kuberay.rollout_config import Watch
 

@@ -73,7 +73,7 @@ class Service:
         raise AssertionError(f"nothing of the service listens on {port}")
 
     def vllm(self, name: str) -> psutil.Process:
-        """One of vLLM's processes: ``EngineCore`` or ``Worker``."""
+        """One of vLLM's processes: ``EngineCore``, or ``Worker`` where there are several."""
         children = psutil.Process(self.process.pid).children(recursive=True)
         for process in children:
             with contextlib.suppress(psutil.NoSuchProcess):
