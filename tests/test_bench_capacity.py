@@ -152,7 +152,7 @@ def test_what_cannot_be_fitted_is_told() -> None:
 
 
 @given(st.lists(st.floats(0.1, 300), min_size=2, max_size=4))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_more_load_never_needs_fewer_replicas(rates: list[float]) -> None:
     plans = [plan(ONE, rate, FIXED, SLO, Growth(factor=1.0)) for rate in sorted(rates)]
     counts = [found.needed for found in plans]

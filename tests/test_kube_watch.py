@@ -259,11 +259,14 @@ def test_a_wait_says_that_the_api_server_is_away_and_back(fake: FakeKubernetes, 
     done = thing("llm", 6, status={"serviceStatus": "Running"})
     serving(fake, [listed(5, thing("llm", 1))], [*away, Reply(lines=iter([event("MODIFIED", done)]))])
     steps = list(wait_for(api, "default", "llm", TARGETS[:1], judge, within=20))
-    assert [(one.text, bool(one.lost)) for one in steps] == [("nothing", False), ("nothing", True), ("Running", False)]
+    told = [(one.text, bool(one.lost)) for one in steps]
+    # That it is back may be told before the news is there.
+    assert told[:2] + told[-1:] == [("nothing", False), ("nothing", True), ("Running", False)]
+    assert told[2:-1] in ([], [("nothing", False)])
     assert "starting" in steps[1].lost
     assert steps[1].snapshot.unreadable[0].startswith("anything since ")
-    assert steps[2].snapshot.unreadable == ()
-    assert steps[1].snapshot.taken <= steps[2].snapshot.taken
+    assert steps[-1].snapshot.unreadable == ()
+    assert steps[1].snapshot.taken <= steps[-1].snapshot.taken
 
 
 def test_a_timeout_says_that_the_api_server_is_away(fake: FakeKubernetes, api: Api) -> None:
