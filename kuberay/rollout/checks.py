@@ -273,7 +273,8 @@ def _recent(settings: Rollout) -> list[str]:
         requests = _recorded(bounds)
     except (OSError, ValueError):  # which the check `replay` has said
         return []
-    return [request.prompt for request in requests if request.prompt][-settings.warm_up.recent :]
+    prompts = [one.prompt for one in requests if isinstance(one.prompt, str) and one.prompt]
+    return prompts[-settings.warm_up.recent :]
 
 
 def warm(settings: Rollout, green: Place, *, stop: Callable[[], bool] = lambda: False) -> Warmed:
