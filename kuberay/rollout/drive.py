@@ -8,6 +8,7 @@ from collections.abc import Collection
 
 from kuberay.api import Api
 from kuberay.rollout.begin import who
+from kuberay.rollout.canary import phase as stop
 from kuberay.rollout.examiner import Examiner
 from kuberay.rollout.lease import Lease
 from kuberay.rollout.record import Record
@@ -41,6 +42,9 @@ def _follow(store: Store, record: Record, say: Say, leave: Collection[str]) -> R
             known.add(phase)
             say(phase, f"at {record.times[phase]}")
         if leave and record.verdict and not record.wish.verb:
+            break
+        found = record.breach and record.wish.despite != record.breach
+        if leave and (found or stop(record.wish.to) in record.times):  # it waits, or is where it was wished to be
             break
         time.sleep(1)
     return record
