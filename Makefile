@@ -18,7 +18,7 @@ MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install dev serve chat locust test unit live e2e kube-up kube-down kube-needs kube-image image lint format lock clean
+.PHONY: help install dev serve chat locust test unit live e2e kube-up kube-down kube-needs kube-image kube-gateway image lint format lock clean
 
 help: ## Show this list
 	@echo "make TARGET [STACK=cpu|gpu] [ARGS=\"...\"]"
@@ -65,6 +65,9 @@ kube-needs: dev ## Install what a local cluster needs, and say what this machine
 
 kube-image: dev ## Load the project's code into the running cluster's image again
 	@exec $(BIN)/python -m tests.e2e.kube image
+
+kube-gateway: dev ## Give the running cluster the Gateway API (Traefik, which the first time takes minutes to build)
+	@exec $(BIN)/python -m tests.e2e.kube gateway
 
 image: ## Build the image of a RayService's pods, with docker or buildah (IMAGE=NAME:TAG, IMAGE_STACK=gpu|cpu)
 	@test -n "$(IMAGE)" || { echo "Name it: make image IMAGE=REGISTRY/PROJECT/switchyard:0.1.0" >&2; exit 2; }

@@ -84,6 +84,7 @@ def promote(
     context: ContextOption = None,
     reason: ReasonOption = "",
     force: Annotated[bool, typer.Option(help="Although the verdict is bad or not there; needs --reason.")] = False,
+    to: Annotated[int, typer.Option(min=1, max=100, help="Per cent of the traffic, to hold there; incremental.")] = 100,
     load: LoadOption = 0,
     load_url: LoadUrlOption = None,
     load_tokens: LoadTokensOption = 128,
@@ -91,7 +92,7 @@ def promote(
     load_out: LoadOutOption = None,
     output: OutputOption = "text",
 ) -> None:
-    """Let a release that is held have the traffic.
+    """Let a release that is held have the traffic; with --to, and the incremental strategy, so much of it.
 
     Example: switchyard promote -f deploy/gke-l4.yaml
     """
@@ -102,7 +103,7 @@ def promote(
     with _ending(output) as (say, done):
         there = target(name, file, namespace, context)
         streams = proof(there, load, load_url, load_tokens, load_pause, load_out, say)
-        done.append(_wish(there, streams, Verb.PROMOTE, reason, say, force=force))
+        done.append(_wish(there, streams, Verb.PROMOTE, reason, say, force=force, to=to))
 
 
 def abort(
@@ -218,7 +219,9 @@ def _rollout(
     return record
 
 
-def _wish(there: Target, streams: Proof, verb: Any, reason: str, say: Say, *, force: bool = False) -> Record:
+def _wish(
+    there: Target, streams: Proof, verb: Any, reason: str, say: Say, *, force: bool = False, to: int = 100
+) -> Record:
     from kuberay.rollout import begin
     from kuberay.rollout.drive import drive
     from kuberay.rollout.record import Kind, Verb, Wish
@@ -232,10 +235,14 @@ def _wish(there: Target, streams: Proof, verb: Any, reason: str, say: Say, *, fo
             f"The verdict on revision {record.number} is bad; switchyard report {record.number} shows why. "
             "switchyard abort takes it back; --force with --reason promotes it all the same."
         )
+    if to < 100 and not record.incremental:
+        raise Refused(f"--to is for the incremental strategy; {there.name} switches all at once ({record.strategy}).")
     with streams.during(record.number):
-        store.wish(record.number, Wish(verb, begin.who(), reason, force))
-        say(verb.value, f"revision {record.number}: release {record.green.release}")
-        return drive(there.api, there.namespace, record, say)
+        store.wish(record.number, Wish(verb, begin.who(), reason, force, to, record.breach))
+        part = f", {to} % of the traffic" if to < 100 else ""
+        say(verb.value, f"revision {record.number}: release {record.green.release}{part}")
+        held = record.incremental and verb is Verb.PROMOTE  # where it was wished to, or where something went wrong
+        return drive(there.api, there.namespace, record, say, leave=("hold",) if held else ())
 
 
 def _rollback(there: Target, streams: Proof, revision: int | None, say: Say, *, yes: bool) -> Record:
@@ -252,7 +259,8 @@ def _rollback(there: Target, streams: Proof, revision: int | None, say: Say, *, 
     if current is not None and current.kind is Kind.ROLLBACK and revision in (None, current.green.revision):
         with streams.during(current.number):
             return drive(there.api, there.namespace, current, say)
-    if current is not None and current.kind is Kind.ROLLOUT and "switched" in current.times and revision is None:
+    moved = current is not None and ("switched" in current.times or current.tried)
+    if current is not None and current.kind is Kind.ROLLOUT and moved and revision is None:
         return _wish(there, streams, Verb.ABORT, "rolled back", say)  # it is being watched still
     way = begin.way_back(known, seen(snapshot), revision)
     say("plan", way.text)
@@ -285,7 +293,7 @@ def _ending(output: str, wanted: Collection[str] = ("serves",)) -> Iterator[tupl
         raise typer.Exit(130) from None
     record = done[0]
     print(json.dumps(as_json(record), indent=2) if output == "json" else conclusion(record))
-    if not record.running and record.outcome.value not in wanted:
+    if record.breach if record.running else record.outcome.value not in wanted:
         raise typer.Exit(1)
 
 

@@ -68,9 +68,9 @@ class Cluster:
         result = [Group("head", 1, tuple(by_group.pop("head", [])))]
         for spec in items(self.object, "spec", "workerGroupSpecs"):
             name = text(spec, "groupName")
-            wanted = number(spec, "replicas", default=number(spec, "minReplicas")) * number(
-                spec, "numOfHosts", default=1
-            )
+            # With the incremental strategy KubeRay leaves replicas out, which the CRD makes a 0.
+            replicas = max(number(spec, "replicas"), number(spec, "minReplicas"))
+            wanted = replicas * number(spec, "numOfHosts", default=1)
             result.append(Group(name, wanted, tuple(by_group.pop(name, []))))
         result += [Group(name, len(pods), tuple(pods)) for name, pods in sorted(by_group.items())]
         return tuple(result)

@@ -71,10 +71,13 @@ class Upgrade(Section):
 
     strategy: Literal["NewCluster", "NewClusterWithIncrementalUpgrade", "None"] = "NewCluster"
     keep_old_s: int = Field(
-        default=600, ge=0, le=86_400, description="How long the old cluster stays after a switch, for a warm rollback."
+        default=600,
+        ge=0,
+        le=86_400,
+        description="How long the old cluster stays after a switch, for a warm rollback. Not incremental.",
     )
     gateway_class: str | None = Field(default=None, description="Incremental: the GatewayClass.")
-    max_surge_percent: int = Field(default=100, ge=0, le=100)
+    max_surge_percent: int = Field(default=100, ge=1, le=100)
     step_size_percent: int = Field(default=10, ge=0, le=100)
     interval_s: int = Field(default=120, ge=1)
 

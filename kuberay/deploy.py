@@ -17,9 +17,11 @@ from kuberay.config import Service
 from kuberay.decisions import decide, decision
 from kuberay.diff import Effect, Patch, plan
 from kuberay.errors import Conflict, Forbidden, NotFound, Refused
+from kuberay.gateway import GKE_CLASSES, policies
 from kuberay.kinds import (
     CONFIGMAP,
     ENDPOINTSLICE,
+    GATEWAYCLASS,
     KINDS,
     NAMESPACE,
     POD,
@@ -31,7 +33,7 @@ from kuberay.kinds import (
 )
 from kuberay.later import CRD_NAME, fitted, uses_later_fields
 from kuberay.manifest import objects, release_of, token_secret
-from kuberay.names import INSTANCE_LABEL, SERVICE_LABEL, suspended_name
+from kuberay.names import INCREMENTAL, INSTANCE_LABEL, SERVICE_LABEL, release_name, suspended_name
 from kuberay.objects import gpus_of
 from kuberay.observe import observe
 from kuberay.outlook import Outlook
@@ -39,7 +41,9 @@ from kuberay.pods import labels
 from kuberay.preflight import Seen, preflight, references
 from kuberay.proxy import TOKEN_KEY
 from kuberay.rayservice import Json
+from kuberay.release import CONFIG_KEY, parse
 from kuberay.snapshot import Object, Snapshot, dig
+from kuberay.snapshot import release_of as id_of
 from kuberay.stages import Stage, State, is_serving, stages
 from kuberay.wait import WARNINGS, Target, Verdict, wait_for
 from serve_app.decision import Verb
@@ -47,6 +51,8 @@ from serve_app.decision import Verb
 AUTOSCALER_STATUS = "cluster-autoscaler-status"
 """A ConfigMap in kube-system that a cluster autoscaler keeps, GKE's too."""
 
+LONGEST_S = 600
+"""The longest answer of a release whose configuration is gone: the default of serving.max_request_s."""
 API_SERVER = "API server"
 """A stage of a wait that is only told of while it is away."""
 
@@ -104,6 +110,21 @@ def prepare(api: Api, service: Service, outlook: Outlook) -> None:
         api.delete(CONFIGMAP, suspended_name(service.name), service.kubernetes.namespace)
 
 
+def attach(api: Api, namespace: str, service: str, cluster: str) -> list[str]:
+    """Tell the Gateway how to treat a cluster's Service, before that gets traffic; what was applied."""
+    strategy = dig(api.get(RAYSERVICE, service, namespace), "spec", "upgradeStrategy", default={})
+    gateway_class = dig(strategy, "clusterUpgradeOptions", "gatewayClassName", default="")
+    if dig(strategy, "type") != INCREMENTAL or not gateway_class.startswith(GKE_CLASSES):
+        return []
+    owner = api.get(RAYCLUSTER, cluster, namespace)
+    config = parse(dig(_found(api, CONFIGMAP, release_name(service, id_of(owner)), namespace), "data", CONFIG_KEY))
+    longest_s = dig(config, "serving", "max_request_s", default=LONGEST_S)
+    wanted = policies(service, namespace, cluster, owner["metadata"]["uid"], longest_s)
+    for item in wanted:
+        api.apply(item, force=True)
+    return [f"{item['kind']}/{item['metadata']['name']}" for item in wanted]
+
+
 def carry(api: Api, service: Service, patch: Patch) -> None:
     """Change on a RayCluster what KubeRay does not carry over to it."""
     api.patch(RAYCLUSTER, patch.cluster, service.kubernetes.namespace, list(patch.operations), how="json")
@@ -135,6 +156,10 @@ def _around(api: Api, service: Service) -> Seen:
     for kind, name in references(service):
         with contextlib.suppress(Forbidden):
             there[kind, name] = _found(api, KINDS["v1", kind], name, namespace)
+    if service.kubernetes.upgrade.strategy == INCREMENTAL:
+        name = service.kubernetes.upgrade.gateway_class or ""
+        with contextlib.suppress(Forbidden):
+            there["GatewayClass", name] = _found(api, GATEWAYCLASS, name, "")
     used: dict[str, int] = {}
     with contextlib.suppress(Forbidden):
         for pod in api.list(POD, fields="status.phase!=Succeeded,status.phase!=Failed", trim=_gpu_pod):
@@ -191,10 +216,14 @@ def wait(api: Api, service: Service, release: str, within: float) -> Iterator[tu
         text = f"{unfinished.name}: {unfinished.detail or unfinished.state.value}" if unfinished else "serving"
         return Verdict(is_serving(found), text)
 
-    lost = ""
+    lost, attached = "", ""
     for progress in wait_for(
         api, service.kubernetes.namespace, service.name, targets(service.name), judge, within=within
     ):
+        green = progress.snapshot.cluster("pending")
+        if green and (name := green["metadata"]["name"]) != attached:
+            attach(api, service.kubernetes.namespace, service.name, name)
+            attached = name
         away = [Stage(API_SERVER, State.WAITING, f"does not answer; {progress.lost}")] if progress.lost else []
         back = [Stage(API_SERVER, State.DONE, "answers again")] if lost and not progress.lost else []
         lost = progress.lost

@@ -15,7 +15,8 @@ from typing import Any, cast
 import yaml
 
 from kuberay.clusters import Cluster, release_of_cluster
-from kuberay.names import CLUSTER_LABEL, SERVICE_LABEL, release_name
+from kuberay.gateway import cluster_service
+from kuberay.names import CLUSTER_LABEL, INCREMENTAL, SERVICE_LABEL, release_name
 from kuberay.objects import (
     Event,
     Pod,
@@ -126,8 +127,21 @@ class Facts:
         return [one for one in self.of("EndpointSlice") if label(one, "kubernetes.io/service-name") == wanted]
 
     @property
+    def incremental(self) -> bool:
+        """Traffic moves by steps, through a Gateway, to a Service a cluster."""
+        return dig(self.service, "spec", "upgradeStrategy", "type") == INCREMENTAL
+
+    def share(self, role: str) -> int | None:
+        """Per cent of the traffic of the active or pending cluster, where it has parts."""
+        status = dig(self.service, "status", f"{role}ServiceStatus")
+        return int(dig(status, "trafficRoutedPercent", default=0)) if self.incremental and status else None
+
+    @property
     def serve_service(self) -> str:
-        return f"{self.name}-serve-svc"
+        """What requests go to: the service's own, or with the incremental strategy the serving cluster's."""
+        of_cluster = cluster_service(dig(self.service, "status", "activeServiceStatus", "rayClusterName", default=""))
+        stepwise = self.incremental and self.named("Service", of_cluster)  # not where KubeRay's feature gate is off
+        return of_cluster if stepwise else f"{self.name}-serve-svc"
 
     @property
     def selected(self) -> str:

@@ -21,7 +21,7 @@ import yaml
 
 from kuberay.config import Service
 from kuberay.muting import muted
-from kuberay.names import GATE, RELEASE
+from kuberay.names import GATE, INCREMENTAL, RELEASE
 from kuberay.pods import (
     SECURITY_CONTEXT,
     WORKER_PORTS,
@@ -112,7 +112,7 @@ def ray_service(service: Service, release: Release) -> RayService:
     config, kubernetes, _ = service
     upgrade = kubernetes.upgrade
     options = None
-    if upgrade.strategy == "NewClusterWithIncrementalUpgrade" and upgrade.gateway_class:
+    if upgrade.strategy == INCREMENTAL and upgrade.gateway_class:
         options = ClusterUpgradeOptions(
             max_surge_percent=upgrade.max_surge_percent,
             step_size_percent=upgrade.step_size_percent,
@@ -137,8 +137,13 @@ def ray_service(service: Service, release: Release) -> RayService:
 
 
 def deletion_delay_s(service: Service) -> int:
-    """Seconds an old cluster is kept after a switch: for its streams to end, and for a warm rollback."""
-    return max(longest_request_s(service) + DELETION_MARGIN_S, service.kubernetes.upgrade.keep_old_s)
+    """Seconds an old cluster is kept after a switch: for its streams to end, and for a warm rollback.
+
+    With the incremental strategy there is none: KubeRay has scaled the old cluster's replicas to nothing.
+    """
+    upgrade = service.kubernetes.upgrade
+    kept = upgrade.keep_old_s if upgrade.strategy != INCREMENTAL else 0
+    return max(longest_request_s(service) + DELETION_MARGIN_S, kept)
 
 
 def serve_config(service: Service) -> str:

@@ -15,6 +15,8 @@ SERVE_LABEL = "ray.io/serve"
 """KubeRay's, ``"true"`` on the pods whose proxy is ready: what the serve Service selects."""
 GATE = "gate"
 """The Serve application without a route that stays DEPLOYING while an upgrade is held; see serve_app/gate.py."""
+INCREMENTAL = "NewClusterWithIncrementalUpgrade"
+"""The upgrade strategy that moves traffic by steps, through a Gateway."""
 SERVE_PORT = 8000
 DASHBOARD_PORT = 8265
 

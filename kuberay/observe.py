@@ -16,10 +16,11 @@ from kuberay.api import Api
 from kuberay.clock import now_text
 from kuberay.errors import ApiError, NotFound, Unauthorized, Unreachable
 from kuberay.fleet import split
+from kuberay.gateway import gateway_name, route_name
 from kuberay.kinds import Kind
-from kuberay.names import CLUSTER_LABEL, INSTANCE_LABEL, SERVICE_LABEL
+from kuberay.names import CLUSTER_LABEL, INCREMENTAL, INSTANCE_LABEL, SERVICE_LABEL
 from kuberay.proxy import Dashboard, token_secret
-from kuberay.snapshot import Object, Snapshot
+from kuberay.snapshot import Object, Snapshot, dig
 from kuberay.trimming import (
     about_any,
     belongs,
@@ -129,6 +130,7 @@ class _Reading:
         events = self._list(kinds.EVENT, trim=small_event)
         node_events = self._list(kinds.EVENT, trim=small_event, namespace="default", fields="involvedObject.kind=Node")
         system = [self._start("the versions of ray.io", self._crds), self._start("the operator", self._operator)]
+        entrances = self._entrances(service.result())
         # Secrets, ConfigMaps and pods are asked for by names that only the first answers hold.
         own: list[Object] = [*filter(None, [service.result()]), *(clusters.result() or ())]
         names = [item["metadata"]["name"] for item in own if item["kind"] == "RayCluster"]
@@ -139,7 +141,7 @@ class _Reading:
         known = {item["metadata"]["name"] for item in labelled}
         maps = [self._map(one) for one in sorted(self._mentioned(own, "ConfigMap") - known)]
         own += [*(pods.result() or ()), *labelled]
-        own += [item for part in (*secrets, *maps) if (item := part.result())]
+        own += [item for part in (*secrets, *maps, *entrances) if (item := part.result())]
         around = [item for part in others for item in part.result() or ()]
         ours = [item for item in around if belongs(item, self._name, names, own)]
         about = [*own, *ours]
@@ -195,6 +197,19 @@ class _Reading:
             if error.kind_missing:
                 raise
             return None  # a snapshot without a RayService says just that
+
+    def _entrances(self, service: Object | None) -> list[Future[dict[str, Any] | None]]:
+        """Gateway and route, where the strategy goes through them."""
+        if dig(service, "spec", "upgradeStrategy", "type") != INCREMENTAL:
+            return []
+        wanted = ((kinds.GATEWAY, gateway_name(self._name)), (kinds.HTTPROUTE, route_name(self._name)))
+        return [
+            self._start(
+                f"the {kind.name} {name}",
+                lambda kind=kind, name=name: _existing(lambda: tidy(self._api.get(kind, name, self._namespace))),
+            )
+            for kind, name in wanted
+        ]
 
     def _crds(self) -> list[Object]:
         """CRDs by name and version. From discovery, which everybody may read, and which is small."""

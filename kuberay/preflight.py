@@ -76,7 +76,7 @@ def preflight(service: Service, snapshot: Snapshot, wanted: Json, seen: Seen, *,
         seen: what it refers to, and the room there is.
         new_pods: whether a new cluster comes up, which needs room beside the old one.
     """
-    found = [*_missing(service, seen), *_strategy(snapshot, wanted)]
+    found = [*_missing(service, seen), *_strategy(snapshot, wanted), *_gateway(service, seen)]
     if new_pods:
         found += [*_gpus(snapshot, wanted, seen), *_quotas(snapshot, wanted), *_image(snapshot, service)]
     return found
@@ -91,6 +91,17 @@ def _strategy(snapshot: Snapshot, wanted: Json) -> Iterator[Problem]:
             "(before 1.7 that is the default). It would then take no new release over at all.",
             f"Start the operator with --feature-gates={INCREMENTAL}=true (Helm: featureGates), upgrade it to 1.7, or "
             "set kubernetes.upgrade.strategy to NewCluster.",
+        )
+
+
+def _gateway(service: Service, seen: Seen) -> Iterator[Problem]:
+    name = service.kubernetes.upgrade.gateway_class or ""
+    if ("GatewayClass", name) in seen.there and seen.there["GatewayClass", name] is None:
+        yield Problem(
+            True,
+            f"There is no GatewayClass {name}: nothing would serve the Gateway that all the traffic goes through.",
+            "kubectl get gatewayclass lists what there is. On GKE the Gateway API has to be on "
+            "(gcloud container clusters update --gateway-api=standard).",
         )
 
 

@@ -193,7 +193,7 @@ class WarmUp(Section):
 
 
 class Watch(Section):
-    """After the switch: what takes it back."""
+    """After the switch, and at a canary's stops: what takes it back."""
 
     seconds: float = Field(default=300, ge=0, le=86_400, description="0: no watch.")
     interval_s: float = Field(default=10, gt=0)
@@ -203,10 +203,33 @@ class Watch(Section):
     golden: bool = Field(default=True, description="Ask the golden prompts in each interval as well.")
 
 
+Percent = Annotated[int, Field(ge=1, le=99)]
+
+
+class Canary(Section):
+    """The stops on the way of the traffic, with the incremental strategy. What goes wrong there takes it all back."""
+
+    stops: list[Percent] = Field(
+        default_factory=lambda: [10, 99],
+        min_length=1,
+        description="Per cent on the new release. At 100 the old one goes: the last stop is the last warm way back.",
+    )
+    seconds: float = Field(
+        default=60, ge=0, le=86_400, description="Watched at each stop; at the last one at least watch.seconds."
+    )
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Canary:
+        if self.stops != sorted(set(self.stops)):
+            raise ValueError(f"stops must ascend, without repetition; they are {self.stops}")
+        return self
+
+
 class Rollout(Section):
     """How a new release is tried, and when it is taken back."""
 
     start_s: int = Field(default=1800, ge=1, description="How long the new release may take to be ready.")
     checks: Checks = Checks()
     warm_up: WarmUp = WarmUp()
+    canary: Canary = Canary()
     watch: Watch = Watch()

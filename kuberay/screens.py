@@ -64,6 +64,8 @@ def _clusters(clusters: Sequence[ClusterStatus]) -> Table:
             role = "being deleted"
         elif one.time_left_s is not None:
             role = f"retired, {age(one.time_left_s)} left"
+        elif one.traffic is not None:
+            role = f"{role}, {one.traffic} % of the traffic"
         pods = "\n".join(
             f"{group.name} {group.ready}/{group.wanted}" + (f" ({group.pending} pending)" if group.pending else "")
             for group in one.groups

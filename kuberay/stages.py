@@ -128,6 +128,8 @@ def _traffic(snapshot: Snapshot, service: Object, cluster: str) -> Stage:
     active = dig(service, "status", "activeServiceStatus", "rayClusterName")
     if active != cluster:
         where = f"on {active}" if active else "nowhere yet"
+        if share := dig(service, "status", "pendingServiceStatus", "trafficRoutedPercent"):
+            return Stage("traffic", State.RUNNING, f"{share} % of it")
         return Stage("traffic", State.WAITING, where)
     ready = condition_of(service, "Ready")
     if ready.get("status") != "True" or condition_of(service, "UpgradeInProgress").get("status") == "True":

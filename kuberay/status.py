@@ -64,6 +64,7 @@ class ClusterStatus:
         replicas: replicas by state, over all applications but the gate.
         age_s: None where the service names a RayCluster that was not seen.
         time_left_s: how long a retired cluster has about left; None where that is not known.
+        traffic: its per cent of the traffic, with the incremental strategy; else None.
     """
 
     name: str
@@ -75,6 +76,7 @@ class ClusterStatus:
     apps: dict[str, str]
     replicas: dict[str, int]
     time_left_s: int | None
+    traffic: int | None = None
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,8 @@ def _held(facts: Facts) -> str:
 
 def _upgrading(facts: Facts) -> str:
     green, blue = facts.cluster("pending"), facts.cluster("active")
-    return f"from {_release(blue)} to {_release(green)}" if green and blue and facts.serving else ""
+    share = f", which has {facts.share('pending')} % of the traffic" if facts.incremental else ""
+    return f"from {_release(blue)} to {_release(green)}{share}" if green and blue and facts.serving else ""
 
 
 def _degraded(facts: Facts) -> str:
@@ -259,6 +262,7 @@ def _cluster(facts: Facts, one: Cluster) -> ClusterStatus:
         apps={app.name: app.status for app in one.apps},
         replicas=dict(sorted(replicas.items())),
         time_left_s=_time_left(facts, one),
+        traffic=facts.share(one.role),
     )
 
 
@@ -284,7 +288,7 @@ def _conditions(facts: Facts) -> Iterable[ConditionStatus]:
 
 def _addresses(facts: Facts) -> Iterable[str]:
     for service in facts.of("Service"):
-        if name_of(service) != facts.serve_service:
+        if name_of(service) != facts.serve_service or facts.incremental:  # that one comes and goes with a cluster
             continue
         yield f"http://{facts.serve_service}.{facts.namespace}.svc:{SERVE_PORT}"
         for one in items(service, "status", "loadBalancer", "ingress"):

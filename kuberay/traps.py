@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 
+from kuberay.names import INCREMENTAL
 from kuberay.rayservice import Json
 from kuberay.release import CONFIG_KEY, parse
 from kuberay.snapshot import Snapshot, condition_of, dig
 
-INCREMENTAL = "NewClusterWithIncrementalUpgrade"
 SCALING_KEYS = ("autoscaling_config", "num_replicas")
 DEFAULT_DELETION_DELAY_S = 60
 

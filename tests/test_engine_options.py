@@ -55,6 +55,7 @@ def engine(**values: Any) -> ServiceConfig:
                 "max_model_len": 4096,
             },
         ),
+        ("gke-incremental.yaml", {"served_model_name": ["gemma-2-2b-it"], "max_num_seqs": 128, "max_model_len": 4096}),
         (
             "gke-multi-gpu.yaml",
             {
@@ -80,6 +81,7 @@ def test_every_deploy_file_is_tested_here() -> None:
         "local.yaml",
         "e2e.yaml",
         "gke-l4.yaml",
+        "gke-incremental.yaml",
         "gke-multi-gpu.yaml",
     }
 

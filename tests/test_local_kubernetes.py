@@ -51,7 +51,7 @@ def test_kubernetes_says_its_version() -> None:
 
 
 def test_no_module_has_a_replacement_on_this_machine() -> None:
-    for module in build.ALL:
+    for module in (*build.ALL, build.TRAEFIK):
         assert "=> ." not in (module.source / "go.mod").read_text()
 
 
@@ -60,6 +60,14 @@ def test_the_operator_comes_from_our_image_and_nowhere_else() -> None:
     kustomization = json.loads(files["kustomization.yaml"])
     assert kustomization["images"][0]["newTag"] == "local"
     assert set(kustomization["resources"]) == {"namespace.json", "../config/crd", "../config/rbac", "../config/manager"}
+
+
+def test_traefik_comes_from_our_image_and_only_for_those_who_ask() -> None:
+    assert build.TRAEFIK not in build.ALL
+    made = [json.loads(text) for text in manifests.gateway("docker.io/library/traefik:local").split("\n---\n")]
+    [deployment] = [one for one in made if one["kind"] == "Deployment"]
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    assert (container["image"], container["imagePullPolicy"]) == ("docker.io/library/traefik:local", "Never")
 
 
 def test_a_machine_without_go_is_told(

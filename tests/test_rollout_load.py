@@ -142,7 +142,7 @@ def test_a_request_that_takes_too_long_is_dropped(tmp_path: Path) -> None:
 def test_through_the_api_server_each_event_arrives_when_it_is_sent(fake: FakeKubernetes, tmp_path: Path) -> None:
     fake.answer = lambda request: stream(4, gap_s=0.1)
     api = api_of(fake, tmp_path)
-    trips = ran(through_api(api, "prod", "llm"), tmp_path / "o", lambda one: one.trips, streams=1)
+    trips = ran(through_api(api, "prod", "llm-serve-svc", 8000), tmp_path / "o", lambda one: one.trips, streams=1)
     record = from_line((tmp_path / "o").read_text().splitlines()[0])
     assert fake.requests[0].path == PROXY
     assert fake.requests[0].headers["authorization"] == "Bearer a-token"
@@ -159,15 +159,19 @@ def test_the_api_servers_certificate_is_checked(tmp_path: Path) -> None:
         good = fake.kubeconfig(tmp_path)
         text = Path(good).read_text()
         Path(good).write_text(text.replace("server:", f"certificate-authority: {made[0]}\n    server:"))
-        trips = ran(through_api(Api(connect(kubeconfig=good)), "prod", "llm"), tmp_path / "o", lambda one: one.trips)
+        trips = ran(
+            through_api(Api(connect(kubeconfig=good)), "prod", "llm-serve-svc", 8000),
+            tmp_path / "o",
+            lambda one: one.trips,
+        )
         assert trips[0].outcome is Outcome.FINISHED
         named = Path(good).read_text().replace("//127.0.0.1", "//localhost")
         Path(good).write_text(named)
-        assert "ertificate" in load.ask(through_api(Api(connect(kubeconfig=good)), "prod", "llm"))
+        assert "ertificate" in load.ask(through_api(Api(connect(kubeconfig=good)), "prod", "llm-serve-svc", 8000))
         Path(good).write_text(named.replace("server:", "tls-server-name: 127.0.0.1\n    server:"))
-        assert load.ask(through_api(Api(connect(kubeconfig=good)), "prod", "llm")) == ""
+        assert load.ask(through_api(Api(connect(kubeconfig=good)), "prod", "llm-serve-svc", 8000)) == ""
         Path(good).write_text(text)
-        assert "ertificate" in load.ask(through_api(Api(connect(kubeconfig=good)), "prod", "llm"))
+        assert "ertificate" in load.ask(through_api(Api(connect(kubeconfig=good)), "prod", "llm-serve-svc", 8000))
 
 
 def test_credentials_that_expired_are_renewed_and_no_failure_of_the_service(
@@ -181,7 +185,7 @@ def test_credentials_that_expired_are_renewed_and_no_failure_of_the_service(
         return stream() if good else status(401, "Unauthorized", "Unauthorized")
 
     fake.answer = answer
-    route = through_api(api_of(fake, tmp_path, {"tokenFile": str(token)}), "prod", "llm")
+    route = through_api(api_of(fake, tmp_path, {"tokenFile": str(token)}), "prod", "llm-serve-svc", 8000)
     token.write_text("new")
     trips = ran(route, tmp_path / "o", lambda one: one.trips, streams=1)
     assert {one.outcome for one in trips} == {Outcome.FINISHED}
@@ -197,7 +201,7 @@ def test_a_proper_refusal_is_told_apart_from_a_broken_service(fake: FakeKubernet
 
     replies = refusals()
     fake.answer = lambda request: next(replies)
-    route = through_api(api_of(fake, tmp_path), "prod", "llm")
+    route = through_api(api_of(fake, tmp_path), "prod", "llm-serve-svc", 8000)
     trips = ran(route, tmp_path / "o", lambda one: len(one.trips) > 3, streams=1)
     assert [one.outcome for one in trips[:3]] == [Outcome.REFUSED, Outcome.DROPPED, Outcome.FINISHED]
     assert "no endpoints available" in trips[1].error

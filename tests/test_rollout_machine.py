@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kuberay.rollout import machine
-from kuberay.rollout.machine import Apply, Decide, Delete, Finish, Step, Wait
+from kuberay.rollout import machine, steps
 from kuberay.rollout.record import Kind, Outcome, Place, Record, Verb, Wish, from_json, to_json, wish_to_json
 from kuberay.rollout.seen import Apps, Seen
+from kuberay.rollout.steps import Apply, Decide, Delete, Finish, Step, Wait
 from serve_app.decision import Decision
 from serve_app.decision import Verb as Decided
 from tests.rollout_world import BEGAN, World, rollout, run
@@ -105,10 +105,10 @@ def test_the_laws_hold_for_every_record_and_every_observation(kind: Kind) -> Non
                 assert record.back and "switched" not in record.times, where
                 assert following.cluster == record.green.cluster != seen.active, where
                 assert following.cluster != seen.pending, where
-            if isinstance(following, machine.Point):
+            if isinstance(following, steps.Point):
                 assert following.active == seen.active and seen.strategy == "None", where
                 assert following.cluster in ("", record.blue.cluster), where
-            if record.back and isinstance(following, Apply | machine.Point | Delete):
+            if record.back and isinstance(following, Apply | steps.Point | Delete):
                 decision = seen.decisions.get("new")
                 harmless = seen.active != "blue" or (not seen.pending and seen.spec_release != "new")
                 assert harmless or (decision and decision.verb is Decided.REFUSE), where
@@ -147,7 +147,7 @@ def test_without_auto_it_waits_for_somebody_who_may_overrule_the_verdict() -> No
     world = World(good=False)
     record, _ = run(world, rollout())
     held = machine.step(record, world.seen(), world.now)
-    assert isinstance(held, machine.Wait) and held.phase == "hold"
+    assert isinstance(held, steps.Wait) and held.phase == "hold"
     record, done = run(world, replace(record, wish=Wish(Verb.PROMOTE, "ada")))
     assert (record.running, done, world.served) == (True, [], [])
     record, _ = run(world, replace(record, wish=Wish(Verb.PROMOTE, "ada", "it must", override=True)))
@@ -213,7 +213,7 @@ def test_a_rollback_whose_cluster_goes_away_meanwhile_is_a_cold_one() -> None:
     back = rollout(number=3, kind=Kind.ROLLBACK, warm=True, green=Place(1, "old", "c1"), blue=Place(2, "new", "c2"))
     record, done = run(world, back)
     assert (record.outcome, world.made, world.clusters[world.active].release) == (Outcome.SERVES, 3, "old")
-    assert isinstance(done[0], machine.Note) and done[0].cold
+    assert isinstance(done[0], steps.Note) and done[0].cold
 
 
 def test_somebody_elses_release_ends_it() -> None:

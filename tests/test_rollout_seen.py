@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from kuberay.names import RELEASE
-from kuberay.rollout.seen import Apps, seen
+from kuberay.names import INCREMENTAL, RELEASE
+from kuberay.rollout.seen import NEVER_S, Apps, Pace, seen
 from kuberay.snapshot import Snapshot
 from serve_app.decision import Decision, Verb, config_map
 
@@ -76,6 +76,23 @@ def test_endpoints_clusters_that_leave_and_a_spec_that_was_not_seen() -> None:
     assert found.ready == {"blue": 1, "gone": 1}
     assert (dict(found.alive), found.leaving) == ({"blue": "old", "green": "new"}, {"gone"})
     assert not found.observed and seen(world({})).observed
+
+
+def test_how_traffic_moves_with_the_incremental_strategy() -> None:
+    plain = seen(world({}))
+    assert (plain.pace, plain.traffic, plain.surge, plain.nudged) == (None, 0, 100, {"blue", "green"})
+    snapshot = world({"gate": "RUNNING", "llm": "RUNNING"})
+    service: dict[str, Any] = dict(snapshot.objects[0])
+    options = {"stepSizePercent": 89, "intervalSeconds": NEVER_S, "maxSurgePercent": 90}
+    service["spec"] = {"upgradeStrategy": {"type": INCREMENTAL, "clusterUpgradeOptions": options}}
+    status = service["status"]
+    status["activeServiceStatus"] |= {"trafficRoutedPercent": 90, "lastTrafficMigratedTime": "2026-01-01T00:00:00Z"}
+    status["pendingServiceStatus"] |= {"trafficRoutedPercent": 10}
+    found = seen(snapshot)
+    assert found.pace is None, "the strategy is another one, whatever the status says"
+    found = seen(Snapshot("", "", "", "llm", objects=(service, *snapshot.objects[1:])))
+    assert (found.pace, found.surge, found.traffic, found.nudged) == (Pace(89, NEVER_S), 90, 10, {"green"})
+    assert found.pace and found.pace.ours and found.paced(100) == Pace(90, NEVER_S)
 
 
 def test_decisions_are_those_that_can_be_read() -> None:

@@ -5,22 +5,29 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from kuberay.api import Api
 from kuberay.decisions import decide, decision
 from kuberay.errors import Refused
-from kuberay.rollout import begin
+from kuberay.names import INCREMENTAL
+from kuberay.rollout import begin, drive
 from kuberay.rollout.lease import Lease
 from kuberay.rollout.record import Kind, Outcome, Place, Record, Verb, Wish
 from kuberay.rollout.seen import Seen
 from kuberay.rollout.store import Store
 from serve_app.decision import Verb as Decided
 from serve_app.decision import config_map, parse
+from switchyard import app
 from tests.fake_kubernetes import fake_kubernetes
 from tests.kubernetes_memory import Memory
+
+NOW_TEXT = "2026-01-01T00:00:00+00:00"
 
 
 @pytest.fixture
@@ -121,6 +128,31 @@ def test_records_come_back_as_they_were_with_their_wishes_and_objects(api: Api) 
     assert store.objects(2) == [{"kind": "RayService"}]
 
 
+@pytest.mark.parametrize("mark", [{"times": {"canary-10": NOW_TEXT}}, {"breach": "errors"}], ids=["there", "breach"])
+def test_who_promotes_to_a_stop_while_another_executes_is_told_when_it_is_there(api: Api, mark: dict[str, Any]) -> None:
+    store = Store(api, "team-a", "llm")
+    held = record(2, "bbb", Outcome.NONE, verdict="pass", strategy=INCREMENTAL)
+    store.create(held, [], "{}")
+    store.wish(2, Wish(Verb.PROMOTE, "bob", to=10))
+    with lease(api, "ada", 30) as first:
+        assert first.acquire(waiting(1))
+        threading.Timer(1, lambda: store.write(replace(held, **mark))).start()
+        found = drive.drive(api, "team-a", held, lambda phase, text: None, leave=("hold",))
+    assert found.running and (found.times or found.breach)
+
+
+def test_a_part_of_the_traffic_is_for_the_strategy_that_has_parts(
+    api: Api, memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Store(api, "team-a", "llm").create(record(2, "bbb", Outcome.NONE, verdict="pass"), [], "{}")
+    with fake_kubernetes() as fake:
+        fake.answer = memory.answer
+        monkeypatch.setenv("KUBECONFIG", fake.kubeconfig(tmp_path))
+        done = CliRunner().invoke(app, ["promote", "llm", "-n", "team-a", "--to", "10"])
+    assert done.exit_code == 1 and "switches all at once" in done.stderr
+    assert "wish.json" not in memory.objects["/api/v1/namespaces/team-a/configmaps/llm-revision-2"]["data"]
+
+
 def test_two_who_begin_at_once_do_not_both(api: Api) -> None:
     store = Store(api, "team-a", "llm")
     store.create(record(1, "aaa"), [], "{}")
@@ -162,6 +194,8 @@ def test_the_way_back_is_to_the_last_other_release_that_served_and_warm_while_it
     cold = begin.way_back(KNOWN, Seen(active="c3", alive={"c3": "r3"}, ready={"c3": 1}), None)
     assert (cold.target.number, cold.cluster) == (1, "")
     assert "new one is started" in cold.text and "c1" in way.text
+    gradual = begin.way_back(KNOWN, replace(NOW, strategy=INCREMENTAL), None)
+    assert gradual.cluster == "", "KubeRay has scaled its replicas to nothing"
     unready = begin.way_back(KNOWN, Seen(active="c3", alive={"c3": "r3", "c1": "r1"}, ready={"c3": 1}), None)
     assert unready.cluster == "", "a cluster without a ready endpoint would be an outage"
 

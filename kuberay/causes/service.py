@@ -12,6 +12,7 @@ from datetime import timedelta
 from kuberay.facts import OPERATOR, Facts, since
 from kuberay.findings import Evidence, Hit, Severity
 from kuberay.gates import INCREMENTAL, incremental_upgrade
+from kuberay.gateway import gateway_name
 from kuberay.objects import Pod, created, items, label, mapping, moment, name_of, number, text
 from kuberay.redact import shown
 from kuberay.snapshot import Object, condition_of, dig
@@ -21,6 +22,8 @@ OPERATOR_PATIENCE = timedelta(minutes=1)
 
 DELETION_PATIENCE = timedelta(minutes=2)
 HEAD_PATIENCE = timedelta(minutes=1)
+GATEWAY_PATIENCE = timedelta(minutes=5)
+"""A cloud's load balancer takes minutes."""
 GREEN_PATIENCE = timedelta(minutes=30)
 """A new cluster with a large model takes this long at most: node, image, weights, warm-up."""
 
@@ -133,6 +136,13 @@ def spec(facts: Facts) -> Iterator[Hit]:
         yield Hit(
             "gateway-missing", values={"what": shown(one.note, 120)}, evidence=(Evidence(one.source, shown(one.note)),)
         )
+    gateway = facts.named("Gateway", gateway_name(facts.name))
+    programmed = condition_of(gateway, "Programmed")
+    waits = gateway and programmed.get("status") != "True" and facts.age(created(gateway)) > GATEWAY_PATIENCE
+    if gateway and waits and facts.incremental:
+        said = shown(f"Programmed {programmed.get('status', 'Unknown')}: {programmed.get('message', '')}")
+        values = {"gateway": name_of(gateway), "class": text(gateway, "spec", "gatewayClassName")}
+        yield Hit("gateway-not-ready", values=values, evidence=(Evidence(f"Gateway {name_of(gateway)}", said),))
 
 
 def clusters(facts: Facts) -> Iterator[Hit]:

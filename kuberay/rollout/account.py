@@ -115,7 +115,9 @@ def moves(record: Record) -> list[Move]:
         found.append(Move("switch", _first(record, "switched"), decided, blue, green))
     if "ended" in record.times:
         if record.outcome is Ended.ROLLED_BACK:
-            found.append(Move("back", _first(record, "ended"), _first(record, "back", "ended"), green, blue))
+            found.append(
+                Move("back", _first(record, "returned", "ended"), _first(record, "back", "ended"), green, blue)
+            )
         elif record.kind is Kind.ROLLBACK and record.outcome is Ended.SERVES and not found:
             # A warm one: the cluster was there, so that there is no switch to be seen before its end.
             found.append(Move("switch", _first(record, "ended"), _first(record, "reverted", "ended"), blue, green))

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from kuberay.config import Service
 from kuberay.errors import Refused
 from kuberay.manifest import release_of
+from kuberay.names import INCREMENTAL
 from kuberay.outlook import Outlook
 from kuberay.rollout.record import Kind, Outcome, Place, Record
 from kuberay.rollout.seen import Seen, seen
@@ -58,6 +59,8 @@ def forward(store: Store, service: Service, outlook: Outlook, kind: Kind, *, aut
         auto=auto,
         start_s=service.rollout.start_s,
         watch_s=service.rollout.watch.seconds,
+        canary=tuple(service.rollout.canary.stops) if kind is Kind.ROLLOUT else (),
+        canary_s=service.rollout.canary.seconds,
     )
     store.create(record, outlook.wanted, service.rollout.model_dump_json())
     return record
@@ -116,7 +119,9 @@ def way_back(known: list[Record], there: Seen, number: int | None) -> Way:
     if release == now and not there.pending:
         raise Refused(f"Revision {target.number} (release {release}) serves already.")
     named = [target.green.cluster, *sorted(there.alive, reverse=True)]
-    warm = [name for name in named if there.release_of(name) == release and there.ready.get(name)]
+    # With the incremental strategy KubeRay has taken the old cluster's replicas away at the end of the upgrade.
+    kept = there.strategy != INCREMENTAL
+    warm = [name for name in named if kept and there.release_of(name) == release and there.ready.get(name)]
     if warm:
         return Way(target, warm[0], WARM_S)
     took = [_took(one) for one in known if one.green.release == release]

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from kuberay.api import Api
 from kuberay.rollout import slo
 from kuberay.rollout.begin import who
+from kuberay.rollout.canary import phase as stop
 from kuberay.rollout.examiner import Examiner
 from kuberay.rollout.lease import Lease
 from kuberay.rollout.record import Record
@@ -53,5 +54,11 @@ class _Following:
         for phase in [one for one in self.record.times if one not in self._told]:
             self._told.add(phase)
             self._say(phase, f"at {self.record.times[phase]}")
-        held = self._leave and self.record.verdict and not self.record.wish.verb
-        return self.record.running and not held
+        return self.record.running and not (self._leave and self._waits(self.record))
+
+    @staticmethod
+    def _waits(record: Record) -> bool:
+        """It is held, something was found that nobody has wished to overlook, or it is where it was wished to be."""
+        found = record.breach and record.wish.despite != record.breach
+        held = record.verdict and not record.wish.verb
+        return bool(found or held or stop(record.wish.to) in record.times)

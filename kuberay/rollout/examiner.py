@@ -95,6 +95,8 @@ class Examiner:
     def watch(self, record: Record, cluster: str, left_s: float) -> str:
         """Look at the traffic once, and wait until the next look; what is wrong, empty while nothing is."""
         limits = self._settings.watch
+        if record.incremental and not self.before:  # blue serves still, so that another process can ask it as well
+            self.look_before(record.blue.cluster)
         self._after = (self._after + self._sampled(cluster))[-MOST_SAMPLES:]
         failures: list[str] = []
         prompts = self._settings.checks.golden.prompts

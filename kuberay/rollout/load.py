@@ -21,10 +21,14 @@ import aiohttp
 
 from bench.client import Request, Target, authorization, event_loop, send
 from bench.records import Record, to_line
+from kuberay import gateway
 from kuberay.api import Api
-from kuberay.names import SERVE_PORT
+from kuberay.errors import ApiError, Refused
+from kuberay.kinds import GATEWAY, RAYSERVICE, SERVICE
+from kuberay.names import INCREMENTAL, SERVE_PORT
 from kuberay.rollout.trips import Outcome, Trip, trip
 from kuberay.rollout_config import PROMPTS
+from kuberay.snapshot import dig
 
 TIMEOUT_S = 600.0
 """The longest request; what takes longer is dropped."""
@@ -55,13 +59,33 @@ class Route:
     fresh: bool = False
 
 
-def through_api(api: Api, namespace: str, service: str) -> Route:
-    """Through the API server to the service's own Service: it follows the selector, and passes events on as they come.
+def to_service(api: Api, namespace: str, service: str) -> Route:
+    """The way of the service's own traffic: with the incremental strategy that is its Gateway, else its Service.
+
+    Raises:
+        Refused: it has a Gateway, and nobody has given that an address.
+    """
+    found = None
+    with contextlib.suppress(ApiError):  # the first request will say what is wrong
+        found = api.get(RAYSERVICE, service, namespace)
+    if dig(found, "spec", "upgradeStrategy", "type") != INCREMENTAL:
+        return through_api(api, namespace, f"{service}-serve-svc", SERVE_PORT)
+    name = gateway.gateway_name(service)
+    for one in api.list(SERVICE, namespace, selector=f"{gateway.GATEWAY_LABEL}={name}"):
+        return through_api(api, namespace, one["metadata"]["name"], gateway.PORT)
+    there = api.get(GATEWAY, name, namespace)
+    if address := dig(there, "status", "addresses", 0, "value"):
+        return direct(f"http://{address}")
+    raise Refused(f"Gateway {name} has no address that --load could send to. Name one with --load-url.")
+
+
+def through_api(api: Api, namespace: str, service: str, port: int) -> Route:
+    """Through the API server to a Service: it follows the selector, and passes events on as they come.
 
     The Authorization header is the API server's, so a service that wants API keys cannot be asked this way.
     """
-    entrance = api.entrance(f"{service}-serve-svc", SERVE_PORT, namespace)
-    text = f"through the API server to Service/{service}-serve-svc"
+    entrance = api.entrance(service, port, namespace)
+    text = f"through the API server to Service/{service}"
     return Route(
         entrance.url, text, entrance.headers, entrance.renew, entrance.tls, entrance.server_name, entrance.proxy
     )

@@ -8,6 +8,7 @@ Laws, which tests hold for every record and every observation there can be:
 3. Nothing is deleted but the green cluster of an aborted rollout, never one that serves or is to serve.
 4. A record that has ended asks for nothing.
 5. Doing a step and looking again never asks for the same step, unless the world refused it.
+6. No step of traffic goes beyond what was asked for, and none is made to a green that is not ready. (Incremental.)
 
 The phases::
 
@@ -17,98 +18,22 @@ The phases::
 
 How blue gets the traffic back without a third cluster, on an operator that knows no way back (docs/rollouts.md): apply
 its objects with the strategy ``None``, so that KubeRay makes nothing new; point the status's pending cluster at it
-(or at nothing, where it still serves); when it serves, put the strategy back, which changes nothing: same hash.
+(or at nothing, where it still serves); when it serves, put the strategy back, which changes nothing: same hash. With
+the incremental strategy KubeRay knows the way back itself: :mod:`kuberay.rollout.canary`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
+from kuberay.rollout import canary
 from kuberay.rollout.record import Kind, Outcome, Place, Record, Verb
-from kuberay.rollout.seen import Apps, Seen
+from kuberay.rollout.seen import HELD, Apps, Seen
+from kuberay.rollout.steps import Apply, Decide, Delete, Finish, Note, Point, Step, Validate, Wait, Watch
 from serve_app.decision import Verb as Decided
 
 NO_STRATEGY = "None"
-
-
-@dataclass(frozen=True)
-class Wait:
-    """Nothing to do until something changes. ``phase`` is the phase that it waits in."""
-
-    phase: str
-    why: str
-
-
-@dataclass(frozen=True)
-class Decide:
-    """Write the decision about green's release. ``cluster`` is empty while green has none."""
-
-    verb: Decided
-    release: str
-    cluster: str
-    by: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Apply:
-    """Apply the objects of a revision, with this upgrade strategy."""
-
-    revision: int
-    strategy: str
-
-
-@dataclass(frozen=True)
-class Point:
-    """Set the status's pending cluster; empty: none. Only if ``active`` still is the one that serves."""
-
-    cluster: str
-    active: str
-
-
-@dataclass(frozen=True)
-class Delete:
-    """Delete a RayCluster."""
-
-    cluster: str
-
-
-@dataclass(frozen=True)
-class Validate:
-    """Send requests to green, and to blue beside it, and judge the answers."""
-
-    green: str
-    blue: str
-
-
-@dataclass(frozen=True)
-class Watch:
-    """Look at the traffic for a while, ``left_s`` seconds at most."""
-
-    cluster: str
-    left_s: float
-
-
-@dataclass(frozen=True)
-class Note:
-    """Write into the record what has been found out: green's cluster, the way back, a phase, that nothing is warm."""
-
-    green: str = ""
-    back: str = ""
-    phase: str = ""
-    cold: bool = False
-
-
-@dataclass(frozen=True)
-class Finish:
-    """It has ended."""
-
-    outcome: Outcome
-    why: str
-
-
-Step = Wait | Decide | Apply | Point | Delete | Validate | Watch | Note | Finish
 
 
 def step(record: Record, seen: Seen, now: datetime) -> Step:
@@ -148,7 +73,9 @@ def _apply(record: Record, seen: Seen) -> Step:
     serves = seen.active and seen.release_of(seen.active) == record.green.release
     if not serves and (decision is None or decision.verb is not wanted or decision.cluster):
         return Decide(wanted, record.green.release, "", record.by, f"revision {record.number}")
-    return Apply(record.green.revision, record.strategy)
+    # With `deploy` KubeRay moves the traffic by itself, at the file's own pace.
+    held = record.incremental and record.kind is not Kind.DEPLOY
+    return Apply(record.green.revision, record.strategy, HELD if held else None)
 
 
 def _forward(record: Record, seen: Seen, now: datetime) -> Step:
@@ -165,6 +92,10 @@ def _forward(record: Record, seen: Seen, now: datetime) -> Step:
         return _failed(record, seen.trouble or "its applications failed")
     if seen.apps in (Apps.NONE, Apps.STARTING):
         return _patience(record, now, seen.trouble or "its pods start")
+    if seen.active and seen.apps is Apps.RUNNING and record.incremental and record.kind is not Kind.DEPLOY:
+        if not seen.traffic and not _approved(record, seen):  # with no capacity the gate has no replica to hold with
+            return _patience(record, now, "KubeRay gives it no capacity, which it does when the Gateway is ready")
+        return canary.onward(record, seen, now)
     if not seen.active or seen.apps is Apps.RUNNING or record.kind is not Kind.ROLLOUT:
         return Wait("open", "KubeRay is about to switch" if seen.apps is Apps.RUNNING else "its gate opens")
     if not seen.ready.get(green):
@@ -172,10 +103,14 @@ def _forward(record: Record, seen: Seen, now: datetime) -> Step:
     return _held(record, seen)
 
 
+def _approved(record: Record, seen: Seen) -> bool:
+    decision = seen.decisions.get(record.green.release)
+    return decision is not None and decision.verb is Decided.APPROVE and decision.cluster in ("", seen.pending)
+
+
 def _held(record: Record, seen: Seen) -> Step:
     """Law 1."""
-    decision = seen.decisions.get(record.green.release)
-    if decision and decision.verb is Decided.APPROVE and decision.cluster in ("", seen.pending):
+    if _approved(record, seen):
         return Wait("open", "the gate opens")
     wish = record.wish
     if wish.verb is Verb.PROMOTE and (record.verdict == "pass" or wish.override):
@@ -196,6 +131,9 @@ def _after(record: Record, seen: Seen, now: datetime) -> Step:
         return Note(green=seen.active)
     if "switched" not in record.times:
         return Note(phase="switched")
+    if record.incremental:  # it was watched before, while the way back was warm
+        restored = canary.restored(record, seen)
+        return restored or Finish(Outcome.SERVES, f"it serves, but: {record.breach}" if record.breach else "it serves")
     if record.breach and record.auto:
         return Note(back=record.breach)
     left = record.watch_s - (record.since("switched", now) or 0)
@@ -218,21 +156,23 @@ def _back(record: Record, seen: Seen) -> Step:
         if serves and (seen.spec_release, seen.strategy) != (serves.release, record.strategy):
             return Apply(serves.revision, record.strategy)
         return Finish(Outcome.FAILED, f"{blue.cluster}, which served before, is gone: rollback starts it anew")
+    if record.incremental and canary.too_late(record, seen):
+        return canary.kept(record, seen)
     decision = seen.decisions.get(green.release)
     if seen.active == blue.cluster and green.release != blue.release:
         refused = decision is not None and decision.verb is Decided.REFUSE
         if not refused and (seen.pending or seen.spec_release == green.release or "applied" not in record.times):
             return Decide(Decided.REFUSE, green.release, green.cluster, record.wish.by or record.by, record.back)
-    following = _settle(blue, record, seen)
+    following = canary.back(record, seen) if record.incremental else _settle(blue, record, seen)
     if following is not None:
         return following
     if "switched" in record.times:
         return Finish(Outcome.ROLLED_BACK, record.back)
-    if green.cluster in seen.alive:
+    if green.cluster in seen.alive and green.cluster != seen.pending:
         return Delete(green.cluster)
     if green.cluster in seen.leaving:
         return Wait("back", f"the pods of {green.cluster} end")
-    return Finish(Outcome.ABORTED, record.back)
+    return Finish(Outcome.ROLLED_BACK if record.tried else Outcome.ABORTED, record.back)
 
 
 def _settle(goal: Place, record: Record, seen: Seen) -> Step | None:

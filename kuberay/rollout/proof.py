@@ -103,7 +103,7 @@ class Proof:
     def _route(self) -> load.Route:
         if self._wanted.url:
             return load.direct(self._wanted.url)
-        return load.through_api(self._api, self._namespace, self._service)
+        return load.to_service(self._api, self._namespace, self._service)
 
     def _keep(self, number: int, found: Load, out: Path) -> None:
         try:

@@ -14,6 +14,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, cast
 
+from kuberay.names import INCREMENTAL
+
 
 class Kind(StrEnum):
     """How a change came about."""
@@ -50,12 +52,16 @@ class Wish:
         by: who.
         reason: why; needed to promote without a good verdict.
         override: promote although the verdict is bad, or not there.
+        to: promote up to so many per cent of the traffic, and hold there (incremental strategy).
+        despite: what the watch had found by then, which ``override`` is about as well.
     """
 
     verb: Verb = Verb.NONE
     by: str = ""
     reason: str = ""
     override: bool = False
+    to: int = 100
+    despite: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,8 @@ class Record:
         warm: green runs already, and only has to get the traffic.
         start_s: seconds that green may take to be ready.
         watch_s: seconds that traffic is watched after the switch.
+        canary: per cents of the traffic at which it stops on its way (incremental strategy).
+        canary_s: seconds that it is watched at each.
         verdict: of the validation: ``pass``, ``fail``, or empty while there is none.
         breach: what the watch found wrong, empty while nothing is.
         back: why blue is to have the traffic again; empty while that is not wanted.
@@ -107,6 +115,8 @@ class Record:
     warm: bool = False
     start_s: float = 1800
     watch_s: float = 300
+    canary: tuple[int, ...] = ()
+    canary_s: float = 60
     verdict: str = ""
     breach: str = ""
     back: str = ""
@@ -119,6 +129,16 @@ class Record:
     def running(self) -> bool:
         """It has not ended."""
         return self.outcome is Outcome.NONE
+
+    @property
+    def incremental(self) -> bool:
+        """Traffic moves by steps."""
+        return self.strategy == INCREMENTAL
+
+    @property
+    def tried(self) -> bool:
+        """Green had some of the traffic."""
+        return any(one.startswith("canary-") for one in self.times)
 
     def since(self, phase: str, now: datetime) -> float | None:
         """Seconds since a phase began; None where it has not."""
@@ -155,6 +175,7 @@ def from_json(text: str, wish: str | None = None) -> Record:
         data["kind"], data["outcome"] = Kind(data["kind"]), Outcome(data.get("outcome", ""))
         data["green"] = Place(**_known(Place, data["green"]))
         data["blue"] = Place(**_known(Place, data.get("blue") or {}))
+        data["canary"] = tuple(int(one) for one in data.get("canary") or ())
         made = Record(**data)
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a record of a revision: {error}") from None

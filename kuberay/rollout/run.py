@@ -14,16 +14,18 @@ from typing import Any
 
 from kuberay.api import Api
 from kuberay.decisions import decide, decision
+from kuberay.deploy import attach
 from kuberay.errors import ApiError, Conflict, Incomplete, Invalid, NotFound, Refused, Unreachable
 from kuberay.kinds import CONFIGMAP, POD, RAYCLUSTER, RAYSERVICE, SERVICE
 from kuberay.names import CLUSTER_LABEL, INSTANCE_LABEL, SERVE_LABEL, SERVE_PORT, SERVICE_LABEL, ours
 from kuberay.rayservice import Json
-from kuberay.rollout import machine, slo
+from kuberay.rollout import slo, steps
 from kuberay.rollout.examiner import Examiner
 from kuberay.rollout.lease import AWAY_S, Lease
-from kuberay.rollout.machine import Step, Wait
+from kuberay.rollout.machine import note, step
 from kuberay.rollout.record import Outcome, Record, Verb
-from kuberay.rollout.seen import Seen, seen
+from kuberay.rollout.seen import Pace, Seen, seen
+from kuberay.rollout.steps import Step, Wait
 from kuberay.rollout.store import Store, read
 from kuberay.rollout_config import Rollout
 from kuberay.snapshot import Snapshot
@@ -36,6 +38,10 @@ LOOK_S = 30.0
 MOST_REFUSALS = 10
 BEFORE = "before.json"
 """What blue had counted before the switch, for the watch of whoever goes on with this rollout."""
+_SAID = {
+    "switched": ("open", "{0.green.cluster} has the traffic"),
+    "returned": ("back", "{0.blue.cluster} has all the traffic again"),
+}
 
 Say = Callable[[str, str], None]
 """Told the phase, and what happens in it."""
@@ -92,7 +98,7 @@ class Runner:
             record = read(item) if item else None
             if record is None:
                 return Verdict(False, "", failed=f"The record {self._store.name(number)} is gone")
-            following = machine.step(record, there, datetime.now(UTC))
+            following = step(record, there, datetime.now(UTC))
             judged = record, following, there
             if not isinstance(following, Wait):
                 return Verdict(True, type(following).__name__)
@@ -119,42 +125,51 @@ class Runner:
     def _do(self, following: Step, record: Record, there: Seen) -> Record:
         now = datetime.now(UTC)
         match following:
-            case machine.Decide(verb, release, cluster, by, reason):
+            case steps.Decide(verb, release, cluster, by, reason):
                 self._say("decide", f"{verb.value} {release}{f' on {cluster}' if cluster else ''}: {reason}")
                 decide(self._api, self._namespace, record.service, release, decision(verb, by, reason, cluster))
                 if cluster and verb is Decided.APPROVE:
                     return self._keep(record.stamped("approved", datetime.now(UTC)))
                 return record
-            case machine.Apply(revision, strategy):
-                self._say("apply", f"the objects of revision {revision}, with strategy {strategy}")
-                self._apply(revision, strategy)
+            case steps.Apply(revision, strategy, pace):
+                step_of = f", steps of {pace.step} % when told" if pace else ""
+                self._say("apply", f"the objects of revision {revision}, with strategy {strategy}{step_of}")
+                self._apply(revision, strategy, pace)
                 forward = not record.back and not record.warm
                 return self._keep(record.stamped("applied" if forward else "reverted", now))
-            case machine.Point(cluster, active):
+            case steps.Nudge():
+                back = following.cluster == following.active
+                self._say("back" if back else "open", f"a step of traffic to {following.cluster}")
+                self._nudge(record.service, following)
+                return record
+            case steps.Point(cluster, active):
                 self._say("back", f"pointing KubeRay at {cluster or 'nothing new'}")
                 self._point(record.service, cluster, active)
                 return record
-            case machine.Delete(cluster):
+            case steps.Delete(cluster):
                 self._say("back", f"deleting RayCluster/{cluster}")
                 self._api.delete(RAYCLUSTER, cluster, self._namespace)
                 return record
-            case machine.Validate(green, blue):
+            case steps.Validate(green, blue):
                 return self._validate(record.stamped("held", now), green, blue, there)
-            case machine.Watch(cluster, left):
+            case steps.Watch(cluster, left):
                 return self._watch(record, cluster, left)
-            case machine.Note() as found:
-                noted = machine.note(record, found, now)
+            case steps.Note() as found:
+                noted = note(record, found, now)
                 if found.green and record.kind is not record.kind.ROLLBACK:
                     self._say("start", f"RayCluster/{found.green}")
+                for made in attach(self._api, self._namespace, record.service, found.green) if found.green else ():
+                    self._say("start", made)
                 if found.green and record.blue.cluster:
                     self._examiner.look_before(record.blue.cluster)
                     self._store.put(record.number, BEFORE, slo.samples_text(self._examiner.before))
-                if found.phase == "switched":
-                    self._say("open", f"{noted.green.cluster} has the traffic")
+                if found.phase:
+                    phase, text = _SAID.get(found.phase, ("open", f"{there.traffic} % of the traffic is on it"))
+                    self._say(phase, text.format(noted))
                 if found.back:
                     self._say("back", f"{noted.blue.cluster or 'nothing'} is to have the traffic: {found.back}")
                 return self._keep(noted)
-            case machine.Finish(outcome, why):
+            case steps.Finish(outcome, why):
                 return self._finish(replace(record, outcome=outcome, why=why).stamped("ended", now))
             case Wait():
                 return record
@@ -192,12 +207,27 @@ class Runner:
             self._store.prune()
         return record
 
-    def _apply(self, revision: int, strategy: str) -> None:
+    def _apply(self, revision: int, strategy: str, pace: Pace | None) -> None:
         for item in self._store.objects(revision):
             if item["kind"] == "RayService":
-                options: Json = item["spec"].get("upgradeStrategy") or {}
-                item["spec"]["upgradeStrategy"] = options if options.get("type") == strategy else {"type": strategy}
+                own: Json = item["spec"].get("upgradeStrategy") or {}
+                same = own.get("type") == strategy
+                item["spec"]["upgradeStrategy"] = paced(own, pace) if same else {"type": strategy}
             self._api.apply(item, force=True)
+
+    def _nudge(self, service: str, nudge: steps.Nudge) -> None:
+        """As one patch: the tests keep it from making a second step, and one of another rollout."""
+        which = "active" if nudge.cluster == nudge.active else "pending"
+        expected = {
+            "activeServiceStatus/rayClusterName": nudge.active,
+            "pendingServiceStatus/rayClusterName": nudge.pending,
+            "pendingServiceStatus/trafficRoutedPercent": nudge.traffic,
+        }
+        change: list[dict[str, Any]] = [
+            *({"op": "test", "path": f"/status/{path}", "value": value} for path, value in expected.items()),
+            {"op": "remove", "path": f"/status/{which}ServiceStatus/lastTrafficMigratedTime"},
+        ]
+        self._api.patch(RAYSERVICE, service, self._namespace, change, how="json", subresource="status")
 
     def _point(self, service: str, cluster: str, active: str) -> None:
         """As one patch: the test keeps it from undoing a switch that happens at this moment."""
@@ -218,6 +248,16 @@ class Runner:
             self._api.apply(preview(service, self._namespace, cluster, owner["uid"]), force=True)
         except ApiError as error:
             self._say("hold", f"there is no preview Service: {error}")
+
+
+def paced(strategy: Json, pace: Pace | None) -> Json:
+    """An incremental upgrade strategy with another pace than its own. A step above the surge is not allowed."""
+    options = strategy.get("clusterUpgradeOptions") or {}
+    if pace is None or not options:
+        return strategy
+    step_of = min(pace.step, options.get("maxSurgePercent", pace.step))
+    changed = {"stepSizePercent": step_of, "intervalSeconds": pace.interval_s}
+    return {**strategy, "clusterUpgradeOptions": {**options, **changed}}
 
 
 def _left(wait: Wait, leave: Collection[str]) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from kuberay.names import CLUSTER_LABEL, GATE, SERVE_LABEL
+from kuberay.names import CLUSTER_LABEL, GATE, INCREMENTAL, SERVE_LABEL
 from kuberay.snapshot import Snapshot, condition_of, dig, labels, release_of
 from kuberay.stages import trouble
 from serve_app.decision import Decision, config_map, parse
@@ -23,6 +23,29 @@ class Apps(StrEnum):
     HELD = "held"  # all run but the gate
     RUNNING = "running"
     FAILED = "failed"
+
+
+ALL = 100
+"""Per cent."""
+NEVER_S = 315_360_000
+"""Ten years: an interval after which KubeRay moves nothing by itself."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How KubeRay moves traffic, with the incremental strategy: so many per cent, each so many seconds."""
+
+    step: int
+    interval_s: int
+
+    @property
+    def ours(self) -> bool:
+        """It is one of a rollout's, not a service file's."""
+        return self.interval_s == NEVER_S
+
+
+HELD = Pace(0, NEVER_S)
+"""Nothing moves."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +64,10 @@ class Seen:
         apps: the applications of the pending cluster.
         trouble: what KubeRay reports of them.
         decisions: by release.
+        pace: of the incremental strategy; None with any other.
+        surge: most of the capacity that it moves at a time, per cent, and so the largest step.
+        traffic: per cent of it that go to the pending cluster.
+        nudged: of the active and the pending cluster, those that get a step of traffic whatever the interval.
     """
 
     spec_release: str = ""
@@ -54,6 +81,14 @@ class Seen:
     apps: Apps = Apps.NONE
     trouble: str = ""
     decisions: Mapping[str, Decision] = field(default_factory=dict[str, Decision])
+    pace: Pace | None = None
+    surge: int = ALL
+    traffic: int = 0
+    nudged: frozenset[str] = frozenset()
+
+    def paced(self, percent: int) -> Pace:
+        """So many per cent in one step, or as many as one may have."""
+        return Pace(min(percent, self.surge), NEVER_S)
 
     def release_of(self, cluster: str) -> str:
         """The release a cluster runs; empty where it is gone."""
@@ -92,7 +127,22 @@ def seen(snapshot: Snapshot) -> Seen:
         apps=apps,
         trouble=said,
         decisions={release: decision for release, decision in decided.items() if decision},
+        pace=_pace(dig(service, "spec", "upgradeStrategy", default={})),
+        surge=dig(service, "spec", "upgradeStrategy", "clusterUpgradeOptions", "maxSurgePercent", default=ALL),
+        traffic=dig(service, "status", "pendingServiceStatus", "trafficRoutedPercent", default=0),
+        nudged=frozenset(
+            dig(one, "rayClusterName", default="")
+            for one in (dig(service, "status", f"{which}ServiceStatus") for which in ("active", "pending"))
+            if dig(one, "rayClusterName") and not dig(one, "lastTrafficMigratedTime")
+        ),
     )
+
+
+def _pace(strategy: Mapping[str, object]) -> Pace | None:
+    options = dig(strategy, "clusterUpgradeOptions")
+    if dig(strategy, "type") != INCREMENTAL or options is None:
+        return None
+    return Pace(dig(options, "stepSizePercent", default=0), dig(options, "intervalSeconds", default=0))
 
 
 def _apps(found: Mapping[str, Mapping[str, object]]) -> tuple[Apps, str]:

@@ -36,7 +36,10 @@ def conclusion(record: Record) -> str:
     """How a revision stands, in a sentence or two."""
     about = f"Revision {record.number} (release {record.green.release})"
     if record.running:
-        return f"{about} is held. switchyard promote lets it serve, switchyard abort takes it back."
+        at = max((int(one.removeprefix("canary-")) for one in record.times if one.startswith("canary-")), default=0)
+        has = f" at {at} % of the traffic" if at else ""
+        why = f" because {record.breach}" if record.breach else ""
+        return f"{about} is held{has}{why}. switchyard promote lets it serve, switchyard abort takes it back."
     why = "" if record.why in ("", "it serves") else f": {record.why}"
     return f"{about} {_SAID[record.outcome]}{why}."
 

@@ -23,6 +23,7 @@ _MEANS = {
     "switched": "it has the traffic, which is watched",
     "breached": "the watch found something wrong",
     "back": "the traffic is to go back",
+    "returned": "all the traffic is back",
     "reverted": "the objects of what is to serve are applied",
     "ended": "it has ended",
 }
@@ -137,6 +138,8 @@ def crossed(story: Story) -> list[float]:
 
 def _text(record: Record, name: str) -> str:
     text = _MEANS.get(name, name)
+    if name.startswith("canary-"):
+        text = f"{name.removeprefix('canary-')} % of the traffic is on it, and watched"
     if name == "approved" and record.wish.by:
         text = f"approved by {record.wish.by}; the gate opens"
     if name == "breached" and record.breach:

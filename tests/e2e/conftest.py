@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import pytest
 from kubernetes import client, config
 
-from tests.e2e.kube import cluster, layout
+from tests.e2e.kube import cluster, layout, manifests
 from tests.e2e.kube.steps import KubeError
 
 VARIABLES = ("SWITCHYARD_E2E_KUBECONFIG", "KUBECONFIG")
@@ -125,6 +125,18 @@ def kube() -> Iterator[Kube]:
     if owned:
         left = cluster.down()
         assert not left, f"left of the cluster: {left}"
+
+
+@pytest.fixture(scope="session")
+def gateway_class(kube: Kube) -> str:
+    """A GatewayClass: the local cluster's, which is added here; elsewhere ``$SWITCHYARD_E2E_GATEWAY_CLASS``."""
+    if kube.local:
+        cluster.add_gateway()
+        return manifests.GATEWAY_CLASS
+    named = os.environ.get("SWITCHYARD_E2E_GATEWAY_CLASS", "")
+    if not named:
+        pytest.skip("$SWITCHYARD_E2E_GATEWAY_CLASS names no GatewayClass of this cluster")
+    return named
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from typing import Any
 
 from kuberay import kinds
 from kuberay.api import Api
+from kuberay.names import SERVE_PORT
 from kuberay.rollout.account import Account, account
 from kuberay.rollout.load import Load, through_api
 from kuberay.rollout.proof import loads
@@ -129,7 +130,7 @@ class LongStream:
     """One answer of more than a minute through the Service, begun now."""
 
     def __init__(self, service: Service, tokens: int) -> None:
-        route = through_api(service.api, service.namespace, service.name)
+        route = through_api(service.api, service.namespace, f"{service.name}-serve-svc", SERVE_PORT)
         out = service.folder / f"long-{time.monotonic_ns()}.jsonl"
         self._load = Load(route, out, streams=1, max_tokens=tokens)
         self._load.start()

@@ -55,6 +55,17 @@ CAUSES: tuple[Cause, ...] = (
         ),
     ),
     Cause(
+        "gateway-not-ready",
+        Ranks.SPEC,
+        "The Gateway {gateway} is not served by anything (class {class})",
+        "All the traffic goes through it. Until it is Programmed, clients reach nothing, and a new cluster gets no "
+        "capacity.",
+        (
+            ("See what its controller says of it", "{kubectl} describe gateway {gateway}"),
+            ("See whether its class has a controller", "kubectl describe gatewayclass {class}"),
+        ),
+    ),
+    Cause(
         "upgrade-stuck",
         Ranks.TRAFFIC,
         "The new cluster {cluster} does not become ready ({minutes} minutes by now)",

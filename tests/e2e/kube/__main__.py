@@ -1,18 +1,18 @@
-"""The commands behind ``make kube-up``, ``kube-down`` and ``kube-image``."""
+"""The commands behind ``make kube-up``, ``kube-down``, ``kube-image`` and ``kube-gateway``."""
 
 from __future__ import annotations
 
 import sys
 import time
 
-from tests.e2e.kube import build, cluster, holder, layout
+from tests.e2e.kube import build, cluster, holder, layout, manifests
 from tests.e2e.kube.needs import check_needs
 from tests.e2e.kube.steps import KubeError
 
 
 def main() -> int:
     """Exit status: 0 done, 1 failed, 2 wrong use."""
-    commands = {"up": _up, "down": _down, "build": _build, "image": _image, "needs": _needs}
+    commands = {"up": _up, "down": _down, "build": _build, "image": _image, "gateway": _gateway, "needs": _needs}
     if len(sys.argv) != 2 or sys.argv[1] not in commands:
         print(f"usage: python -m tests.e2e.kube {'|'.join(commands)}", file=sys.stderr)
         return 2
@@ -64,6 +64,16 @@ def _image() -> int:
     begun = time.monotonic()
     cluster.refresh_image()
     print(f"The image is up to date, after {time.monotonic() - begun:.1f} s.")
+    return 0
+
+
+def _gateway() -> int:
+    begun = time.monotonic()
+    cluster.add_gateway()
+    print(
+        f"Gateways of the class {manifests.GATEWAY_CLASS} are served at {layout.GATEWAY_SERVICE}, "
+        f"after {time.monotonic() - begun:.1f} s."
+    )
     return 0
 
 

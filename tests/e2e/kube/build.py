@@ -9,7 +9,8 @@ import shutil
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.e2e.kube import layout
@@ -18,6 +19,7 @@ from tests.e2e.kube.steps import KubeError, run, step
 MODULES = Path(__file__).resolve().parents[1] / "go"
 VERSION = "k8s.io/component-base/version"
 KUBERAY = "github.com/ray-project/kuberay/ray-operator"
+GATEWAY_API = "sigs.k8s.io/gateway-api"
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,14 @@ class Module:
 
     Attributes:
         program: what its one program is called, where upstream's name for it says too little.
+        manifests: a module, and the folder of it that is copied as ``config``.
     """
 
     name: str
     target: str = "tool"
     tags: str = ""
     program: str = ""
+    manifests: tuple[str, str] | None = field(default=None, repr=False)
 
     @property
     def source(self) -> Path:
@@ -65,17 +69,19 @@ class Module:
 
 
 KUBERNETES = Module("kubernetes")
-OPERATOR = Module("kuberay", program="kuberay-operator")
+OPERATOR = Module("kuberay", program="kuberay-operator", manifests=(KUBERAY, "config"))
 ETCD = Module("etcd", program="etcd")
 CONTAINERD = Module("containerd", tags="no_btrfs,no_devmapper,no_zfs")
 COREDNS = Module("coredns")
 PAUSE = Module("pause", target=".")
 ALL = (PAUSE, ETCD, CONTAINERD, OPERATOR, COREDNS, KUBERNETES)
+TRAEFIK = Module("traefik", manifests=(GATEWAY_API, "config/crd/standard"))
+"""Not one of all: it takes as long to build as the others together, and only tests of the Gateway API want it."""
 
 
-def build() -> None:
+def build(modules: Sequence[Module] = ALL) -> None:
     """Build what is not there yet. Interrupted, it leaves nothing that a later call would take for whole."""
-    for module in ALL:
+    for module in modules:
         if not module.folder().is_dir():
             with step(f"building {module.name}"):
                 _build(module)
@@ -97,9 +103,10 @@ def _build(module: Module) -> None:
             module,
             ["nice", "-n", "19", "go", "build", "-v", *module.flags(), "-o", f"{made}/{module.program}", module.target],
         )
-        if module is OPERATOR:
-            source = run("go", "-C", module.source, "list", "-m", "-f", "{{.Dir}}", KUBERAY).strip()
-            shutil.copytree(Path(source) / "config", made / "config", copy_function=shutil.copyfile)
+        if module.manifests:
+            upstream, folder = module.manifests
+            source = run("go", "-C", module.source, "list", "-m", "-f", "{{.Dir}}", upstream).strip()
+            shutil.copytree(Path(source) / folder, made / "config", copy_function=shutil.copyfile)
         made.rename(module.folder())
 
 

@@ -98,6 +98,22 @@ def refresh_image() -> None:
             Containerd(pid).load(image, folders)
 
 
+def add_gateway() -> None:
+    """Have the running cluster implement the Gateway API, by Traefik, which is built the first time."""
+    with _lock():
+        pid = holder.init_pid()
+        if not pid:
+            raise KubeError("No cluster is running: start one with 'make kube-up'.")
+        build.build((build.TRAEFIK,))
+        with step("installing the Gateway API and Traefik"):
+            Containerd(pid).load(images.traefik())
+            kubectl("apply", "--server-side", "-f", str(build.TRAEFIK.folder() / "config"))
+            kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", *manifests.GATEWAY_CRDS)
+            kubectl("apply", "--server-side", "-f", "-", stdin=manifests.gateway(images.TRAEFIK))
+            waited = ("rollout", "status", "deployment/traefik", "--timeout=120s")
+            kubectl("-n", manifests.GATEWAY_NAMESPACE, *waited)
+
+
 def kubectl(*arguments: str, stdin: str | None = None) -> str:
     """Run the kubectl that belongs to this cluster, as its administrator."""
     return run(build.KUBERNETES.folder() / "kubectl", "--kubeconfig", ADMIN, *arguments, stdin=stdin)

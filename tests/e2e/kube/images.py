@@ -22,6 +22,7 @@ SETTINGS = layout.IMAGES / "storage.conf"
 
 SWITCHYARD = "docker.io/library/switchyard:e2e"
 OPERATOR = "docker.io/library/kuberay-operator:local"
+TRAEFIK = "docker.io/library/traefik:local"
 SUITE = "bookworm"
 PACKAGES = "ca-certificates,libnuma1,python3,python3-venv,wget"
 BASE = f"localhost/switchyard-base:{hashlib.sha256(f'{SUITE} {PACKAGES}'.encode()).hexdigest()[:12]}"
@@ -40,6 +41,12 @@ def operator() -> Image:
     """KubeRay's operator."""
     program = (build.OPERATOR.folder() / "kuberay-operator").read_bytes()
     return of_one_file(OPERATOR, "/manager", program, architecture=ARCHITECTURE, user="65532")
+
+
+def traefik() -> Image:
+    """What implements the Gateway API. As root, since it listens at port 80."""
+    program = (build.TRAEFIK.folder() / "traefik").read_bytes()
+    return of_one_file(TRAEFIK, "/traefik", program, architecture=ARCHITECTURE, user="0")
 
 
 def switchyard() -> tuple[Image, Mapping[str, Path]]:

@@ -11,6 +11,9 @@ Object = dict[str, Any]
 
 OPERATOR_NAMESPACE = "kuberay-system"
 OPERATOR = "kuberay-operator"
+GATEWAY_NAMESPACE = "traefik"
+GATEWAY_CLASS = "traefik"
+GATEWAY_CRDS = tuple(f"{kind}.gateway.networking.k8s.io" for kind in ("gatewayclasses", "gateways", "httproutes"))
 
 
 def dns() -> str:
@@ -64,6 +67,8 @@ def operator(config: str, image: str) -> dict[str, str]:
     name, _, tag = image.rpartition(":")
     container = {
         "name": OPERATOR,
+        # The incremental strategy is off by default before KubeRay 1.7.
+        "args": ["--feature-gates=RayServiceIncrementalUpgrade=true"],
         # Upstream's 100 millicores make it a bystander of everything that happens on two busy cores.
         "resources": {"limits": {"cpu": "1"}},
         "readinessProbe": {"initialDelaySeconds": 1, "periodSeconds": 1, "failureThreshold": 30},
@@ -85,6 +90,80 @@ def operator(config: str, image: str) -> dict[str, str]:
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": OPERATOR_NAMESPACE}}
     named = {"kustomization.yaml": kustomization, "namespace.json": namespace, "patch.json": patch}
     return {file: json.dumps(content, indent=1) for file, content in named.items()}
+
+
+def gateway(image: str) -> str:
+    """Traefik as an implementation of the Gateway API: a class of Gateways, all of them served by one pod."""
+    name = "traefik"
+    labels = {"app.kubernetes.io/name": name}
+    own = {"name": name, "namespace": GATEWAY_NAMESPACE}
+    container = {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": "Never",
+        "args": [
+            # A Gateway's listeners are matched with entry points by port.
+            "--entrypoints.web.address=:80",
+            "--providers.kubernetesgateway=true",
+            f"--providers.kubernetesgateway.statusaddress.ip={layout.GATEWAY_SERVICE}",
+            "--global.checknewversion=false",
+            "--global.sendanonymoususage=false",
+        ],
+        "ports": [{"name": "web", "containerPort": 80}],
+        "readinessProbe": {"tcpSocket": {"port": 80}, "periodSeconds": 1},
+        "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}},
+    }
+    template = {"metadata": {"labels": labels}, "spec": {"serviceAccountName": name, "containers": [container]}}
+    api = "gateway.networking.k8s.io"
+    watched = ["get", "list", "watch"]
+    rules = [
+        {"apiGroups": [""], "resources": ["namespaces", "services", "secrets", "configmaps"], "verbs": watched},
+        {"apiGroups": [""], "resources": ["nodes"], "verbs": watched},
+        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": watched},
+        {"apiGroups": [api], "resources": ["*"], "verbs": [*watched, "update", "patch"]},
+    ]
+    role_ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}
+    return _documents(
+        [
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": GATEWAY_NAMESPACE}},
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": own},
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "ClusterRole",
+                "metadata": {"name": name},
+                "rules": rules,
+            },
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "ClusterRoleBinding",
+                "metadata": {"name": name},
+                "roleRef": role_ref,
+                "subjects": [{"kind": "ServiceAccount", **own}],
+            },
+            {
+                "apiVersion": "v1",
+                "kind": "Service",
+                "metadata": own,
+                "spec": {
+                    "clusterIP": layout.GATEWAY_SERVICE,
+                    "selector": labels,
+                    "ports": [{"name": "web", "port": 80, "targetPort": 80}],
+                },
+            },
+            {
+                "apiVersion": "apps/v1",
+                "kind": "Deployment",
+                "metadata": own,
+                "spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": template},
+            },
+            {
+                "apiVersion": f"{api}/v1",
+                "kind": "GatewayClass",
+                "metadata": {"name": GATEWAY_CLASS},
+                "spec": {"controllerName": "traefik.io/gateway-controller"},
+            },
+        ]
+    )
 
 
 def _documents(objects: list[Object]) -> str:
