@@ -32,7 +32,7 @@ LOAD = ("--load", "2", "--load-pause", "1", "--load-tokens", "128")
 """People who read: closed-loop streams would fill two cores, and a second vLLM needs them to start."""
 LONG_S = 65.0
 """Longer than KubeRay's own deletion delay of 60 s."""
-LONGEST_S = 120
+LONGEST_S = 180
 OPTIONS: dict[str, Any] = {"enforce_eager": True, "hf_overrides": {"max_position_embeddings": 65536}}
 """The tiny model knows 8192 positions, which are over in less than a minute."""
 
@@ -47,6 +47,7 @@ class Service:
     folder: Path
     name: str = "llm"
     tokens: int = 64
+    retired: float = 0.0  # time.monotonic() when the first cluster had served
 
     def environ(self, more: dict[str, str] | None) -> dict[str, str]:
         place = {"SWITCHYARD__KUBERNETES__NAMESPACE": self.namespace, "KUBECONFIG": str(self.kube.kubeconfig)}
