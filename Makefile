@@ -18,7 +18,7 @@ MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install dev serve chat locust test unit live e2e kube-up kube-down kube-needs kube-image image lint format lock clean
+.PHONY: help install dev serve chat locust bench test unit live e2e kube-up kube-down kube-needs kube-image image lint format lock clean
 
 help: ## Show this list
 	@echo "make TARGET [STACK=cpu|gpu] [ARGS=\"...\"]"
@@ -36,6 +36,9 @@ chat: install ## Chat with a served model (ARGS go to `switchyard chat`)
 
 locust: install $(DONE)/locust ## Load a service with Locust, see docs/bench.md (ARGS go to `locust`)
 	@exec $(BIN)/locust -f examples/locustfile.py $(ARGS)
+
+bench: dev $(DONE)/peers ## Measure Switchyard beside `vllm serve` and ray.serve.llm, see docs/bench.md (ROUNDS=5, ARGS="--quick")
+	@exec $(if $(ROUNDS),env ROUNDS=$(ROUNDS)) $(BIN)/python -m bench.peers $(ARGS)
 
 test: unit live ## Run the whole test suite, unit tests first
 
@@ -124,6 +127,11 @@ $(DONE)/bench: $(DONE)/project requirements/bench.txt
 $(DONE)/locust: $(DONE)/project requirements/locust.txt
 	@echo "==> Installing Locust"
 	@$(PIP) install --python $(VENV) --no-deps --require-hashes --only-binary :all: -r requirements/locust.txt
+	@touch $@
+
+$(DONE)/peers: $(DONE)/project requirements/peers.txt scripts/peers.sh
+	@echo "==> Installing what ray.serve.llm needs beside the serve stack, into a folder of its own"
+	@scripts/peers.sh
 	@touch $@
 
 $(DONE)/dev: $(DONE)/project requirements/dev.txt

@@ -30,7 +30,7 @@ def name_of(requirement: str) -> str:
 
 
 def test_there_are_locked_files() -> None:
-    assert {file.stem for file in LOCKED} == {"cpu", "gpu", "cluster", "bench", "locust", "dev", "uv"}
+    assert {file.stem for file in LOCKED} == {"cpu", "gpu", "cluster", "bench", "locust", "peers", "dev", "uv"}
 
 
 @pytest.mark.parametrize("file", [*LOCKED, *INPUTS], ids=lambda file: file.name)
