@@ -46,7 +46,7 @@ unit: dev ## Run the tests that need neither Ray nor vLLM (ARGS go to pytest)
 	@echo "==> Unit tests"
 	@exec $(BIN)/pytest -m "not live and not e2e" -q $(ARGS)
 
-live: dev ## Run the tests that start real Ray and vLLM (ARGS go to pytest)
+live: dev $(DONE)/peers ## Run the tests that start real Ray and vLLM (ARGS go to pytest)
 	@echo "==> Live tests"
 	@exec $(BIN)/pytest -m live -q $(ARGS)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 KINDS = ("server", "engine core", "worker", "haproxy", "ingress", "background")
@@ -113,7 +113,7 @@ def below(processes: Iterable[Process], root: int) -> dict[tuple[int, int], Proc
 
 def spent(before: Snapshot, after: Snapshot) -> dict[str, float]:
     """CPU seconds between two snapshots, by kind. What a process used that is gone by the second is lost."""
-    found = dict.fromkeys(KINDS, 0.0)
+    found: dict[str, float] = dict.fromkeys(KINDS, 0.0)
     for key, process in after.items():
         earlier = before.get(key)
         found[process.kind] += max(0.0, process.cpu_s - (earlier.cpu_s if earlier else 0.0))
@@ -130,13 +130,13 @@ def snapshot(root: int, proc: Path = Path("/proc")) -> dict[tuple[int, int], Pro
                 title = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
             except (OSError, ValueError):
                 continue  # it has just ended
-            found.append(Process(**{**vars(process), "title": title or process.title}))
+            found.append(replace(process, title=title or process.title))
     return below(found, root)
 
 
 def memory_mib(processes: Snapshot, proc: Path = Path("/proc")) -> dict[str, float]:
     """MiB of each kind."""
-    found = dict.fromkeys(KINDS, 0.0)
+    found: dict[str, float] = dict.fromkeys(KINDS, 0.0)
     for process in processes.values():
         try:
             found[process.kind] += parse_pss((proc / str(process.pid) / "smaps_rollup").read_text())
