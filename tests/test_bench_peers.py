@@ -24,6 +24,7 @@ from bench.peers.running import free_port, running
 from bench.records import Record
 from serve_app.config import parse_config
 from serve_app.engine_options import Weights, engine_options
+from tests.bench_server import BenchServer
 from tests.peers_server import programs
 
 ROOT = Path(__file__).parent.parent
@@ -148,6 +149,20 @@ def test_a_server_that_ends_as_it_starts_says_why(tmp_path: Path) -> None:
     start = servers.Start([str(programs(tmp_path / "bin", broken="vllm") / "vllm")], dict(os.environ), {})
     with pytest.raises(TargetError, match=r"status 3 as it started.*\n  no such GPU"), running(start, port, tmp_path):
         pass
+
+
+async def test_what_another_process_answers_is_not_measured(tmp_path: Path) -> None:
+    """Two runs at once took the same port, and one measured the other's server."""
+    async with BenchServer() as server:
+        port = int(server.url.rpartition(":")[2])
+        start = servers.Start([sys.executable, "-c", "import time; time.sleep(60)"], dict(os.environ), {})
+
+        def measure() -> None:
+            with running(start, port, tmp_path):
+                pass
+
+        with pytest.raises(TargetError, match="Something else answers"):
+            await asyncio.to_thread(measure)
 
 
 # --- rounds and ratios

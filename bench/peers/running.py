@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import signal
 import socket
@@ -13,6 +14,9 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import psutil
 
 from bench.errors import TargetError
 from bench.peers.processes import Snapshot, memory_mib, snapshot
@@ -58,7 +62,9 @@ class Server:
 
 def free_port() -> int:
     """A port that nobody listens on just now, outside of the ranges that Ray takes its own from."""
-    for port in range(18_100, 18_200):
+    ports = list(range(18_100, 18_200))
+    random.shuffle(ports)  # another run that is just starting has not taken its own yet
+    for port in ports:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with suppress(OSError):
@@ -92,21 +98,40 @@ def running(start: Start, port: int, folder: Path) -> Generator[Server]:
             start_new_session=True,
         )
     try:
-        url = f"http://127.0.0.1:{port}"
-        _wait(process, url, log, begun)
-        yield Server(url, process.pid, log, time.monotonic() - begun)
+        _wait(process, port, log, begun)
+        yield Server(_url(port), process.pid, log, time.monotonic() - begun)
     finally:
         _end(process)
 
 
-def _wait(process: subprocess.Popen[bytes], url: str, log: Path, begun: float) -> None:
+def _wait(process: subprocess.Popen[bytes], port: int, log: Path, begun: float) -> None:
+    url = _url(port)
     while time.monotonic() - begun < START_TIMEOUT_S:
         if process.poll() is not None:
             raise TargetError(_last_words(f"The server ended with status {process.returncode} as it started", log))
         if _answers(url):
+            if not listens(process.pid, port):
+                raise TargetError(
+                    f"Something else answers at {url}, perhaps another 'make bench'. End it, and try again."
+                )
             return
         time.sleep(_POLL_S)
     raise TargetError(_last_words(f"The server did not answer within {START_TIMEOUT_S:.0f} s", log))
+
+
+def listens(root: int, port: int) -> bool:
+    """Whether ``root`` or a process below it listens on the port: what answers there may be another's."""
+    for process in snapshot(root).values():
+        with suppress(psutil.Error):
+            for connection in psutil.Process(process.pid).net_connections("tcp"):
+                address: Any = connection.laddr
+                if connection.status == psutil.CONN_LISTEN and address.port == port:
+                    return True
+    return False
+
+
+def _url(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
 
 
 def _answers(url: str) -> bool:
