@@ -188,10 +188,21 @@ def test_after_the_disconnects_the_worker_computes_nothing(tiny: Service):
         wait_until(lambda: tiny.in_flight() == len(ASKING), 30, "the requests in the engine")
     wait_until(lambda: tiny.in_flight() == 0, 60, "the engine to be free")
     worker = tiny.vllm("Worker")
-    time.sleep(1.2)  # vLLM's worker spins for a second after its last step
+    time.sleep(0.1)  # the step that was running
     before = sum(worker.cpu_times()[:2])
     time.sleep(1)
     assert sum(worker.cpu_times()[:2]) - before < 0.5, "the worker goes on computing"
+
+
+def test_vllms_processes_sleep_once_an_answer_is_there(tiny: Service):
+    """Left to themselves they would take both cores for another second: serve_app/shm_wait.py."""
+    wait_until(lambda: tiny.in_flight() == 0, 60, "an idle engine")
+    processes = [tiny.vllm("EngineCore"), tiny.vllm("Worker")]
+    assert httpx2.post(f"{tiny.url}/generate", json={"prompt": "x", "max_tokens": 2}, timeout=60).status_code == 200
+    before = [sum(process.cpu_times()[:2]) for process in processes]
+    time.sleep(0.9)
+    used = [sum(process.cpu_times()[:2]) - cpu for process, cpu in zip(processes, before, strict=True)]
+    assert sum(used) < 0.45, used
 
 
 @contextmanager
