@@ -19,7 +19,18 @@ import pytest
 
 from bench.errors import ResultError, TargetError
 from bench.peers import ratios, servers, store, text
-from bench.peers.processes import KINDS, Process, below, kind, memory_mib, parse_pss, parse_stat, snapshot, spent
+from bench.peers.processes import (
+    KINDS,
+    Process,
+    below,
+    kind,
+    memory_mib,
+    parse_busy,
+    parse_pss,
+    parse_stat,
+    snapshot,
+    spent,
+)
 from bench.peers.running import free_port, running
 from bench.records import Record
 from serve_app.config import parse_config
@@ -48,6 +59,10 @@ def test_a_line_of_stat_whose_name_has_spaces_and_brackets() -> None:
 def test_what_is_no_line_of_stat(line: str) -> None:
     with pytest.raises(ValueError, match="proc/PID/stat"):
         parse_stat(line)
+
+
+def test_what_the_machine_has_worked() -> None:
+    assert parse_busy("cpu  100 50 30 9000 700 5 10 5 0 0\ncpu0 1 2 3", ticks=100) == 2.0
 
 
 def test_memory_is_the_proportional_share() -> None:

@@ -77,6 +77,12 @@ def parse_pss(text: str) -> float:
     return 0.0
 
 
+def parse_busy(text: str, ticks: int = _TICKS) -> float:
+    """CPU seconds that all cores have worked, or were taken by the host, since boot: ``/proc/stat``."""
+    user, nice, system, _, _, irq, softirq, steal = (int(field) for field in text.split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / ticks
+
+
 def kind(title: str) -> str:
     """What a process is for, by its title."""
     program = Path(title.partition(" ")[0]).name
@@ -132,6 +138,11 @@ def snapshot(root: int, proc: Path = Path("/proc")) -> dict[tuple[int, int], Pro
                 continue  # it has just ended
             found.append(replace(process, title=title or process.title))
     return below(found, root)
+
+
+def busy_s(proc: Path = Path("/proc")) -> float:
+    """CPU seconds of the whole machine, now."""
+    return parse_busy((proc / "stat").read_text())
 
 
 def memory_mib(processes: Snapshot, proc: Path = Path("/proc")) -> dict[str, float]:

@@ -68,6 +68,7 @@ class Load:
         client_cpu_s: of the client.
         late_s: 99th percentile of how late the client's event loop woke up.
         offered: requests a second that an open loop sent.
+        others: cores that everything else on the machine used meanwhile.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Load:
     client_cpu_s: float
     late_s: float
     offered: float | None = None
+    others: float = 0.0
 
 
 @dataclass

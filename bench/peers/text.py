@@ -89,7 +89,13 @@ def _number(value: float, digits: int) -> str:
 def load_of_machine(visits: Sequence[Visit]) -> str:
     """How busy the machine was before the visits, in words."""
     loads = sorted(visit.machine_load for visit in visits)
-    return f"load average before each start {loads[0]:.1f} to {loads[-1]:.1f}" if loads else "nothing measured yet"
+    others = sorted(load.others for visit in visits for load in visit.loads.values())
+    if not others:
+        return "nothing measured yet"
+    return (
+        f"load average before each start {loads[0]:.1f} to {loads[-1]:.1f}; other work took {others[0]:.2f} to "
+        f"{others[-1]:.2f} cores beside the loads (median {median(others):.2f})"
+    )
 
 
 def as_document(

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,7 @@ from pathlib import Path
 from bench.bootstrap import percentile
 from bench.client import event_loop, open_session, send
 from bench.errors import TargetError
-from bench.peers.processes import spent
+from bench.peers.processes import busy_s, spent
 from bench.peers.running import Server
 from bench.peers.servers import APP, MODEL
 from bench.peers.store import Load, Plan, Visit
@@ -101,15 +101,22 @@ async def _load(server: Server, target: Target, stage: Stage, name: str, *, stre
             return await send(session, target, request, begun=begun, stream=stream)
 
         records: list[Record] = []
-        before = server.processes()
+        before, busy = server.processes(), busy_s()
         course = Course(time.perf_counter(), records.append)
         await run(stage, ask, course)
         wall_s = course.elapsed
-        cpu_s = spent(before, server.processes())
+        cpu_s, busy = spent(before, server.processes()), busy_s() - busy
     if not any(record.ok for record in records):
         reason = records[0].error if records else "nothing was sent"
         raise TargetError(f"{target.label}, {name}: every request failed, the first with: {reason}")
-    return Load(name, records, wall_s, cpu_s, course.client.cpu_s, _late(course.client.late), stage.rate)
+    own = course.client.cpu_s
+    return Load(
+        name, records, wall_s, cpu_s, own, _late(course.client.late), stage.rate, _others(busy, cpu_s, own, wall_s)
+    )
+
+
+def _others(busy: float, cpu_s: Mapping[str, float], client_s: float, wall_s: float) -> float:
+    return round(max(0.0, busy - sum(cpu_s.values()) - client_s) / wall_s, 3)
 
 
 def _late(late: list[float]) -> float:
@@ -177,18 +184,20 @@ def _heard(process: subprocess.Popen[str], told: str, server: Server, name: str,
     # It says when it is warm, and waits: what it does before is not measured.
     if process.stdout.readline().strip() != "ready":
         raise TargetError(_complaint(process))
-    before = server.processes()
+    before, busy = server.processes(), busy_s()
     begun = time.perf_counter()
     process.stdin.write("go\n")
     process.stdin.flush()
     said = process.stdout.readline()
     wall_s = time.perf_counter() - begun
-    cpu_s = spent(before, server.processes())
+    cpu_s, busy = spent(before, server.processes()), busy_s() - busy
     try:
         own = json.loads(said)
     except ValueError:
         raise TargetError(_complaint(process)) from None
-    return Load(name, read(out.read_text().splitlines(), str(out)), wall_s, cpu_s, own["cpu_s"], own["late_s"])
+    records = read(out.read_text().splitlines(), str(out))
+    others = _others(busy, cpu_s, own["cpu_s"], wall_s)
+    return Load(name, records, wall_s, cpu_s, own["cpu_s"], own["late_s"], None, others)
 
 
 def _complaint(process: subprocess.Popen[str]) -> str:
