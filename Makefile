@@ -18,7 +18,7 @@ MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install dev serve chat locust test unit live e2e kube-up kube-down kube-needs kube-image kube-gateway image lint format lock clean
+.PHONY: help install dev serve chat locust bench test unit live e2e kube-up kube-down kube-needs kube-image kube-gateway image lint format lock clean
 
 help: ## Show this list
 	@echo "make TARGET [STACK=cpu|gpu] [ARGS=\"...\"]"
@@ -37,6 +37,9 @@ chat: install ## Chat with a served model (ARGS go to `switchyard chat`)
 locust: install $(DONE)/locust ## Load a service with Locust, see docs/bench.md (ARGS go to `locust`)
 	@exec $(BIN)/locust -f examples/locustfile.py $(ARGS)
 
+bench: dev $(DONE)/peers ## Measure Switchyard beside `vllm serve` and ray.serve.llm, see docs/bench.md (ROUNDS=5, ARGS="--quick")
+	@exec $(if $(ROUNDS),env ROUNDS=$(ROUNDS)) $(BIN)/python -m bench.peers $(ARGS)
+
 test: unit live ## Run the whole test suite, unit tests first
 
 unit: dev ## Run the tests that need neither Ray nor vLLM (ARGS go to pytest)
@@ -45,7 +48,7 @@ unit: dev ## Run the tests that need neither Ray nor vLLM (ARGS go to pytest)
 
 live: dev ## Run the tests that start real Ray and vLLM (ARGS go to pytest)
 	@echo "==> Live tests"
-	@exec $(BIN)/pytest -m live -q $(ARGS)
+	@exec $(BIN)/pytest -m "live and not slow" -q $(ARGS)
 
 e2e: dev ## Run the tests that need Kubernetes and KubeRay: $$KUBECONFIG's, else a local one (ARGS go to pytest)
 	@test -n "$$KUBECONFIG$$SWITCHYARD_E2E_KUBECONFIG" || { scripts/kube-needs.sh && $(BIN)/python -m tests.e2e.kube build; }
@@ -127,6 +130,11 @@ $(DONE)/bench: $(DONE)/project requirements/bench.txt
 $(DONE)/locust: $(DONE)/project requirements/locust.txt
 	@echo "==> Installing Locust"
 	@$(PIP) install --python $(VENV) --no-deps --require-hashes --only-binary :all: -r requirements/locust.txt
+	@touch $@
+
+$(DONE)/peers: $(DONE)/project requirements/peers.txt scripts/peers.sh
+	@echo "==> Installing what ray.serve.llm needs beside the serve stack, into a folder of its own"
+	@scripts/peers.sh
 	@touch $@
 
 $(DONE)/dev: $(DONE)/project requirements/dev.txt

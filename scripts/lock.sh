@@ -28,5 +28,8 @@ lock cluster requirements/cluster.in --constraints requirements/cpu.txt
 lock bench requirements/bench.in --constraints requirements/cpu.txt --constraints requirements/gpu.txt
 # Next to whatever else is installed: only Locust and what it brings.
 lock locust requirements/locust.in --constraints requirements/cpu.txt --constraints requirements/gpu.txt
+# Beside the serve stack, in a folder of its own: what the stack has already is left out.
+lock peers requirements/peers.in --constraints requirements/cpu.txt --constraints requirements/gpu.txt \
+    --excludes requirements/peers-excludes.txt
 lock dev requirements/dev.in --constraints requirements/cpu.txt --constraints requirements/gpu.txt \
     --constraints requirements/cluster.txt

@@ -41,6 +41,7 @@ class BenchServer:
         gap_s: between tokens.
         dies_after: the number of requests after which it stops listening; 0: never.
         seen: the bodies it got.
+        port: where it listens; 0: anywhere.
         most: the most requests that it had at one time.
     """
 
@@ -52,6 +53,7 @@ class BenchServer:
     seen: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     running: int = 0
     most: int = 0
+    port: int = 0
     url: str = ""
     left: int = 0
 
@@ -62,7 +64,7 @@ class BenchServer:
         app.router.add_get("/v1/models", self._models)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
         await site.start()
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
         return self

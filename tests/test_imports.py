@@ -85,6 +85,7 @@ MAY_PRINT = {
     "chat.py:say",
     "chat.py:loop",
     "readable.py:main",  # a command of its own, for a pod
+    "handle.py:main",  # a process of its own, whose parent listens
     "vllm_args.py:_said",  # stdout is how a checking process hands its finding to its parent
 }
 

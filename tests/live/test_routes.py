@@ -193,6 +193,16 @@ def test_after_the_disconnects_the_engine_computes_nothing(tiny: Service):
     assert sum(engine.cpu_times()[:2]) - before < 0.3, "the engine goes on computing, or polls"
 
 
+def test_the_engine_sleeps_once_an_answer_is_there(tiny: Service):
+    """vLLM's two processes would poll for another second, on both cores: serve_app/cpu_platform_class.py."""
+    wait_until(lambda: tiny.in_flight() == 0, 60, "an idle engine")
+    engine = tiny.vllm("EngineCore")
+    assert httpx2.post(f"{tiny.url}/generate", json={"prompt": "x", "max_tokens": 2}, timeout=60).status_code == 200
+    before = sum(engine.cpu_times()[:2])
+    time.sleep(0.9)
+    assert sum(engine.cpu_times()[:2]) - before < 0.3
+
+
 @contextmanager
 def asking(url: str, path: str, body: dict[str, object]) -> Iterator[BufferedReader]:
     """A client that asks, and whose connection is cut at the end of the block, whatever it was still to read."""

