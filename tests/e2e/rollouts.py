@@ -162,8 +162,10 @@ def held_back(process: Any) -> Iterator[None]:
 def verdict_of_last(service: Service) -> str:
     """The verdict on the revision that was begun last, once there is one."""
 
+    store = Store(service.api, service.namespace, service.name)
+
     def found() -> str:
-        last = service.history()[-1]
-        return last["verdict"] if last["outcome"] == "" else ""
+        last = store.all()[-1]
+        return last.verdict if last.running else ""
 
     return eventually(found, START_S, "a verdict")
