@@ -153,7 +153,7 @@ def quantile(buckets: Mapping[float, float], q: float) -> float:
 
 def at_least(count: float, of: float) -> float:
     """The share that is shown with 95 % confidence by ``count`` of ``of``: Wilson's lower bound (1927); 0 of none."""
-    if of <= 0:
+    if count <= 0 or of <= 0:
         return 0.0
     share, z2 = min(count / of, 1.0), _Z**2
     middle = share + z2 / (2 * of)

@@ -37,8 +37,9 @@ def test_generate_whole(tiny: Service):
     assert body["text"]
 
 
-def test_generate_streams_token_by_token_to_its_end(tiny: Service):
-    request = {"prompt": "the time", "max_tokens": 12, "raw": True}
+def test_generate_streams_as_it_goes_and_to_its_end(tiny: Service):
+    """An event has the tokens there are when it leaves: with so quick a model often several, but never the whole."""
+    request = {"prompt": "the time", "max_tokens": 500, "raw": True}
     whole = httpx2.post(f"{tiny.url}/generate", json=request, timeout=60).json()
     with httpx2.stream("POST", f"{tiny.url}/generate", json={**request, "stream": True}, timeout=60) as response:
         assert response.headers["content-type"].startswith("text/event-stream")
@@ -46,7 +47,7 @@ def test_generate_streams_token_by_token_to_its_end(tiny: Service):
     assert data[-1] == "[DONE]"
     parsed = [json.loads(item) for item in data[:-1]]
     assert "".join(event["text"] for event in parsed) == whole["text"]
-    assert len(parsed) > 6, "tokens came in a lump"
+    assert len(parsed) > 10, "tokens came in a lump"
     assert [event.get("finish_reason") for event in parsed] == [None] * (len(parsed) - 1) + ["length"]
     assert parsed[-1]["usage"] == whole["usage"]
 
