@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 import service_file
 from kuberay.accelerators import GPU_RESOURCE
 from kuberay.errors import ConfigError
+from kuberay.names import INCREMENTAL
 from kuberay.rollout_config import Rollout
 from kuberay.values import Amount, Cpus, DnsLabel, Env, GroupName, Image, ObjectName, Size
 from serve_app.config import ServiceConfig, parse_config
@@ -83,9 +84,9 @@ class Upgrade(Section):
 
     @model_validator(mode="after")
     def _incremental(self) -> Upgrade:
-        if self.strategy == "NewClusterWithIncrementalUpgrade":
+        if self.strategy == INCREMENTAL:
             if not self.gateway_class:
-                raise ValueError("strategy NewClusterWithIncrementalUpgrade needs gateway_class")
+                raise ValueError(f"strategy {INCREMENTAL} needs gateway_class")
             if self.step_size_percent > self.max_surge_percent:
                 raise ValueError(
                     f"step_size_percent ({self.step_size_percent}) is above max_surge_percent "

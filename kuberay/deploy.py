@@ -42,7 +42,7 @@ from kuberay.preflight import Seen, preflight, references
 from kuberay.proxy import TOKEN_KEY
 from kuberay.rayservice import Json
 from kuberay.release import CONFIG_KEY, parse
-from kuberay.snapshot import Object, Snapshot, dig
+from kuberay.snapshot import Object, Snapshot, by_steps, dig
 from kuberay.snapshot import release_of as id_of
 from kuberay.stages import Stage, State, is_serving, stages
 from kuberay.wait import WARNINGS, Target, Verdict, wait_for
@@ -112,9 +112,9 @@ def prepare(api: Api, service: Service, outlook: Outlook) -> None:
 
 def attach(api: Api, namespace: str, service: str, cluster: str) -> list[str]:
     """Tell the Gateway how to treat a cluster's Service, before that gets traffic; what was applied."""
-    strategy = dig(api.get(RAYSERVICE, service, namespace), "spec", "upgradeStrategy", default={})
-    gateway_class = dig(strategy, "clusterUpgradeOptions", "gatewayClassName", default="")
-    if dig(strategy, "type") != INCREMENTAL or not gateway_class.startswith(GKE_CLASSES):
+    found = api.get(RAYSERVICE, service, namespace)
+    options = ("spec", "upgradeStrategy", "clusterUpgradeOptions")
+    if not by_steps(found) or not dig(found, *options, "gatewayClassName", default="").startswith(GKE_CLASSES):
         return []
     owner = api.get(RAYCLUSTER, cluster, namespace)
     config = parse(dig(_found(api, CONFIGMAP, release_name(service, id_of(owner)), namespace), "data", CONFIG_KEY))

@@ -16,7 +16,7 @@ import yaml
 
 from kuberay.clusters import Cluster, release_of_cluster
 from kuberay.gateway import cluster_service
-from kuberay.names import CLUSTER_LABEL, INCREMENTAL, SERVICE_LABEL, release_name
+from kuberay.names import CLUSTER_LABEL, SERVICE_LABEL, release_name
 from kuberay.objects import (
     Event,
     Pod,
@@ -33,7 +33,7 @@ from kuberay.objects import (
     text,
 )
 from kuberay.redact import redact, tail
-from kuberay.snapshot import Object, Snapshot, condition_of, dig
+from kuberay.snapshot import Object, Snapshot, by_steps, condition_of, dig
 
 OPERATOR = "kuberay-operator"
 CONFIG_LIMIT = 256 * 1024
@@ -129,7 +129,7 @@ class Facts:
     @property
     def incremental(self) -> bool:
         """Traffic moves by steps, through a Gateway, to a Service a cluster."""
-        return dig(self.service, "spec", "upgradeStrategy", "type") == INCREMENTAL
+        return by_steps(self.service)
 
     def share(self, role: str) -> int | None:
         """Per cent of the traffic of the active or pending cluster, where it has parts."""

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from kuberay.snapshot import Object, Snapshot, dig
 
-INCREMENTAL = "RayServiceIncrementalUpgrade"
+FEATURE = "RayServiceIncrementalUpgrade"
 ON_SINCE = (1, 7)
-"""The first KubeRay with the gate ``INCREMENTAL`` on by default (ray-operator pkg/features/features.go)."""
+"""The first KubeRay with the gate ``FEATURE`` on by default (ray-operator pkg/features/features.go)."""
 
 
 def incremental_upgrade(snapshot: Snapshot) -> bool | None:
@@ -20,7 +20,7 @@ def incremental_upgrade(snapshot: Snapshot) -> bool | None:
             if "kuberay" not in image:
                 continue
             words = [*dig(container, "command", default=[]), *dig(container, "args", default=[])]
-            told = re.search(rf"\b{INCREMENTAL}=(\w+)", " ".join(map(str, words)))
+            told = re.search(rf"\b{FEATURE}=(\w+)", " ".join(map(str, words)))
             if told:
                 return told[1].lower() in ("true", "t", "1")
             version = next(_versions(image, snapshot), None)

@@ -7,7 +7,7 @@ Serve application need not answer, and ends answers after 30 seconds, unless it 
 from __future__ import annotations
 
 from kuberay.names import ours
-from kuberay.rayservice import Json
+from kuberay.rayservice import Json, owned_by
 
 GKE_CLASSES = "gke-l7-"
 """What the names of GKE's GatewayClasses begin with."""
@@ -43,7 +43,6 @@ def policies(service: str, namespace: str, cluster: str, uid: str, longest_s: fl
         longest_s: the longest answer.
     """
     target = {"group": "", "kind": "Service", "name": cluster_service(cluster)}
-    owner = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "name": cluster, "uid": uid}
     health = {
         "checkIntervalSec": 5,
         "timeoutSec": 5,
@@ -67,7 +66,7 @@ def policies(service: str, namespace: str, cluster: str, uid: str, longest_s: fl
                 "name": cluster_service(cluster),
                 "namespace": namespace,
                 "labels": ours(service),
-                "ownerReferences": [owner],
+                "ownerReferences": [owned_by(cluster, uid)],
             },
             "spec": {"default": settings, "targetRef": target},
         }

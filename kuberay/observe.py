@@ -18,9 +18,9 @@ from kuberay.errors import ApiError, NotFound, Unauthorized, Unreachable
 from kuberay.fleet import split
 from kuberay.gateway import gateway_name, route_name
 from kuberay.kinds import Kind
-from kuberay.names import CLUSTER_LABEL, INCREMENTAL, INSTANCE_LABEL, SERVICE_LABEL
+from kuberay.names import CLUSTER_LABEL, INSTANCE_LABEL, SERVICE_LABEL
 from kuberay.proxy import Dashboard, token_secret
-from kuberay.snapshot import Object, Snapshot, dig
+from kuberay.snapshot import Object, Snapshot, by_steps
 from kuberay.trimming import (
     about_any,
     belongs,
@@ -200,7 +200,7 @@ class _Reading:
 
     def _entrances(self, service: Object | None) -> list[Future[dict[str, Any] | None]]:
         """Gateway and route, where the strategy goes through them."""
-        if dig(service, "spec", "upgradeStrategy", "type") != INCREMENTAL:
+        if not by_steps(service):
             return []
         wanted = ((kinds.GATEWAY, gateway_name(self._name)), (kinds.HTTPROUTE, route_name(self._name)))
         return [

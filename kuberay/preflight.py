@@ -13,7 +13,8 @@ from typing import Any
 from kuberay.accelerators import GPU_RESOURCE
 from kuberay.config import SecretKey, Service
 from kuberay.fields import quantity
-from kuberay.gates import INCREMENTAL, incremental_upgrade
+from kuberay.gates import FEATURE, incremental_upgrade
+from kuberay.names import INCREMENTAL
 from kuberay.rayservice import Json, group_pods
 from kuberay.redact import shown
 from kuberay.snapshot import Object, Snapshot, dig, labels
@@ -84,12 +85,12 @@ def preflight(service: Service, snapshot: Snapshot, wanted: Json, seen: Seen, *,
 
 def _strategy(snapshot: Snapshot, wanted: Json) -> Iterator[Problem]:
     strategy = dig(wanted, "spec", "upgradeStrategy", "type")
-    if strategy == "NewClusterWithIncrementalUpgrade" and incremental_upgrade(snapshot) is False:
+    if strategy == INCREMENTAL and incremental_upgrade(snapshot) is False:
         yield Problem(
             True,
-            f"The KubeRay operator does not know the strategy {strategy}: its feature gate {INCREMENTAL} is off "
+            f"The KubeRay operator does not know the strategy {strategy}: its feature gate {FEATURE} is off "
             "(before 1.7 that is the default). It would then take no new release over at all.",
-            f"Start the operator with --feature-gates={INCREMENTAL}=true (Helm: featureGates), upgrade it to 1.7, or "
+            f"Start the operator with --feature-gates={FEATURE}=true (Helm: featureGates), upgrade it to 1.7, or "
             "set kubernetes.upgrade.strategy to NewCluster.",
         )
 

@@ -102,6 +102,11 @@ class RayService(Part):
     spec: RayServiceSpec
 
 
+def owned_by(cluster: str, uid: str) -> Json:
+    """The owner reference of what belongs to a RayCluster, and goes with it."""
+    return {"apiVersion": API_VERSION, "kind": "RayCluster", "name": cluster, "uid": uid}
+
+
 def group_pods(group: Json, bound: str = "minReplicas") -> int:
     """Pods of a worker group's JSON at its ``minReplicas`` or ``maxReplicas``: each replica has ``numOfHosts``."""
     return (group.get(bound) or 0) * (group.get("numOfHosts") or 1)

@@ -13,11 +13,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from kuberay.names import INCREMENTAL
 from kuberay.rayservice import Json
 from kuberay.snapshot import dig
 
 MAX_NAME = 47
-STRATEGIES = ("NewCluster", "NewClusterWithIncrementalUpgrade", "None")
+STRATEGIES = ("NewCluster", INCREMENTAL, "None")
 _DNS_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _QUALIFIED = re.compile(r"(?=.{1,63}$)[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 _SECONDS_OR_DURATION = re.compile(r"\+?([0-9]+|(([0-9]+\.?[0-9]*|\.[0-9]+)(h|m|s|ms|us|µs|μs|ns))+)")
@@ -62,7 +63,7 @@ def _service(service: Json) -> Iterator[str]:
         yield f"upgradeStrategy.type '{strategy}' must be one of {', '.join(STRATEGIES)}"
     if dig(spec, "rayClusterDeletionDelaySeconds", default=0) < 0:
         yield "rayClusterDeletionDelaySeconds must not be negative"
-    if strategy != "NewClusterWithIncrementalUpgrade":
+    if strategy != INCREMENTAL:
         return
     options = dig(spec, "upgradeStrategy", "clusterUpgradeOptions")
     if not dig(spec, "rayClusterConfig", "enableInTreeAutoscaling"):

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from kuberay.names import CLUSTER_LABEL, NODE_TYPE_LABEL, RELEASE, suspended_name
+from kuberay.names import CLUSTER_LABEL, INCREMENTAL, NODE_TYPE_LABEL, RELEASE, suspended_name
 
 Object = Mapping[str, Any]
 """A Kubernetes object in the API's JSON form. Secrets hold their keys with empty values, never their contents."""
@@ -89,6 +89,11 @@ def dig(item: Any, *path: str | int, default: Any = None) -> Any:
 def release_of(item: Object | None) -> str:
     """The release that a RayService asks for, or that a RayCluster runs: KubeRay copies the annotation. Empty: none."""
     return dig(item, "metadata", "annotations", RELEASE, default="")
+
+
+def by_steps(service: Object | None) -> bool:
+    """Whether a RayService moves its traffic by steps, through a Gateway."""
+    return dig(service, "spec", "upgradeStrategy", "type") == INCREMENTAL
 
 
 def labels(item: Object) -> Mapping[str, str]:

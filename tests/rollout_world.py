@@ -11,12 +11,14 @@ where the release that is asked for is not the pending one's any more it takes t
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from kuberay.names import INCREMENTAL
 from kuberay.rollout import machine, steps
-from kuberay.rollout.record import Kind, Outcome, Place, Record
+from kuberay.rollout.record import Kind, Outcome, Place, Record, Wish
 from kuberay.rollout.seen import Apps, Pace, Seen
 from kuberay.rollout.steps import Step
 from serve_app import decision
@@ -207,3 +209,23 @@ def run(world: World, record: Record, most: int = 400) -> tuple[Record, list[Ste
         if record.outcome is not Outcome.NONE:
             break
     return record, done
+
+
+def every(
+    make: Callable[..., Record], kinds: Sequence[Kind], wishes: Sequence[Wish], times: Sequence[Mapping[str, str]]
+) -> Iterator[Record]:
+    """Every record there can be, of these kinds, wishes and times."""
+    for kind, auto, verdict, wish, when, cluster, back, breach in itertools.product(
+        kinds, (False, True), ("", "pass", "fail"), wishes, times, ("", "green"), ("", "why"), ("", "errors")
+    ):
+        yield make(
+            kind=kind,
+            auto=auto,
+            verdict=verdict,
+            wish=wish,
+            times=when,
+            back=back,
+            breach=breach,
+            green=Place(2, "new", cluster),
+            blue=Place(1, "old", "blue"),
+        )

@@ -18,7 +18,7 @@ from kuberay.rollout.seen import HELD, NEVER_S, Apps, Pace, Seen
 from kuberay.rollout.steps import Apply, Decide, Delete, Finish, Note, Nudge, Point, Step, Wait
 from serve_app.decision import Decision
 from serve_app.decision import Verb as Decided
-from tests.rollout_world import BEGAN, FILE, World, gradual, incremental, run
+from tests.rollout_world import BEGAN, FILE, World, every, gradual, incremental, run
 
 AT = BEGAN.isoformat()
 WISHES = [
@@ -34,27 +34,7 @@ TIMES += [{"applied": AT, "canary-10": AT, "returned": AT}, {"applied": AT, "can
 
 
 def records() -> Iterator[Record]:
-    for kind, auto, verdict, wish, times, cluster, back, breach in itertools.product(
-        (Kind.ROLLOUT, Kind.DEPLOY, Kind.ROLLBACK),
-        (False, True),
-        ("", "pass", "fail"),
-        WISHES,
-        TIMES,
-        ("", "green"),
-        ("", "why"),
-        ("", "errors"),
-    ):
-        yield incremental(
-            kind=kind,
-            auto=auto,
-            verdict=verdict,
-            wish=wish,
-            times=times,
-            back=back,
-            breach=breach,
-            green=Place(2, "new", cluster),
-            blue=Place(1, "old", "blue"),
-        )
+    return every(incremental, (Kind.ROLLOUT, Kind.DEPLOY, Kind.ROLLBACK), WISHES, TIMES)
 
 
 def observations() -> list[Seen]:

@@ -16,34 +16,14 @@ from kuberay.rollout.seen import Apps, Seen
 from kuberay.rollout.steps import Apply, Decide, Delete, Finish, Step, Wait
 from serve_app.decision import Decision
 from serve_app.decision import Verb as Decided
-from tests.rollout_world import BEGAN, World, rollout, run
+from tests.rollout_world import BEGAN, World, every, rollout, run
 
 WISHES = [Wish(), Wish(Verb.PROMOTE, "ada"), Wish(Verb.PROMOTE, "ada", "it must", True), Wish(Verb.ABORT, "ada")]
 TIMES = [{}, {"applied": BEGAN.isoformat()}, {"applied": BEGAN.isoformat(), "switched": BEGAN.isoformat()}]
 
 
 def records() -> Iterator[Record]:
-    for kind, auto, verdict, wish, times, cluster, back, breach in itertools.product(
-        (Kind.ROLLOUT, Kind.DEPLOY),
-        (False, True),
-        ("", "pass", "fail"),
-        WISHES,
-        TIMES,
-        ("", "green"),
-        ("", "why"),
-        ("", "errors"),
-    ):
-        yield rollout(
-            kind=kind,
-            auto=auto,
-            verdict=verdict,
-            wish=wish,
-            times=times,
-            back=back,
-            breach=breach,
-            green=Place(2, "new", cluster),
-            blue=Place(1, "old", "blue"),
-        )
+    return every(rollout, (Kind.ROLLOUT, Kind.DEPLOY), WISHES, TIMES)
 
 
 def observations() -> list[Seen]:

@@ -103,12 +103,13 @@ def as_document(
 ) -> str:
     """The section as Markdown, between its two marks."""
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    machine = load_of_machine(visits)
     engine = f"{plan.prompt}/{plan.answer} tokens, {plan.dtype}, eager"
     return "\n".join(
         [
             BEGIN,
             f"{about['date']}, {about['cores']} cores ({about['cpu']}), commit `{about['commit']}`, {versions}. "
-            f"{load_of_machine(visits)[0].upper()}{load_of_machine(visits)[1:]}. Tiny model, {engine}; "
+            f"{machine[0].upper()}{machine[1:]}. Tiny model, {engine}; "
             f"{ratios[0].rounds if ratios else 0} rounds, medians. `make bench`",
             "",
             *_table(RATIO_HEADER, ratio_rows(ratios)),

@@ -11,8 +11,9 @@ from datetime import timedelta
 
 from kuberay.facts import OPERATOR, Facts, since
 from kuberay.findings import Evidence, Hit, Severity
-from kuberay.gates import INCREMENTAL, incremental_upgrade
+from kuberay.gates import FEATURE, incremental_upgrade
 from kuberay.gateway import gateway_name
+from kuberay.names import INCREMENTAL
 from kuberay.objects import Pod, created, items, label, mapping, moment, name_of, number, text
 from kuberay.redact import shown
 from kuberay.snapshot import Object, condition_of, dig
@@ -239,10 +240,10 @@ def warnings(facts: Facts) -> Iterator[Hit]:
                           {"group": name, "field": field, "wanted": str(wanted), "actual": str(has),
                            "patch": json.dumps(change)}, told)  # fmt: skip
     strategy = text(service, "spec", "upgradeStrategy", "type")
-    if strategy == "NewClusterWithIncrementalUpgrade" and incremental_upgrade(facts.snapshot) is False:
+    if strategy == INCREMENTAL and incremental_upgrade(facts.snapshot) is False:
         told = (
             Evidence(f"RayService {facts.name}", f"upgradeStrategy: {strategy}"),
-            Evidence(f"Deployment {name_of(operator(facts))}", f"the feature gate {INCREMENTAL} is off"),
+            Evidence(f"Deployment {name_of(operator(facts))}", f"the feature gate {FEATURE} is off"),
         )
         yield Hit("incremental-gate-off", evidence=told)
     delay = number(service, "spec", "rayClusterDeletionDelaySeconds", default=60)

@@ -14,7 +14,7 @@ from urllib.request import Request, urlopen
 from kuberay.api import Api
 from kuberay.errors import NotFound
 from kuberay.kinds import CONFIGMAP, POD
-from kuberay.names import CLUSTER_LABEL, SERVE_PORT, release_name
+from kuberay.names import CLUSTER_LABEL, NODE_TYPE_LABEL, SERVE_PORT, release_name
 from kuberay.release import CONFIG_KEY, parse
 from kuberay.rollout import checks, slo, validate, verdict
 from kuberay.rollout.checks import Place
@@ -118,7 +118,7 @@ class Examiner:
         return sample(self._api, self._namespace, pods, at=time.time())
 
     def _ready(self, cluster: str) -> list[Object]:
-        pods = self._api.list(POD, self._namespace, selector=f"{CLUSTER_LABEL}={cluster},ray.io/node-type=worker")
+        pods = self._api.list(POD, self._namespace, selector=f"{CLUSTER_LABEL}={cluster},{NODE_TYPE_LABEL}=worker")
         return [pod for pod in pods if condition_of(pod, "Ready").get("status") == "True"]
 
     def _place(self, stack: ExitStack, label: str, cluster: str, release: str, there: Seen | None) -> Place:

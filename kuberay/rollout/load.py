@@ -25,10 +25,10 @@ from kuberay import gateway
 from kuberay.api import Api
 from kuberay.errors import ApiError, Refused
 from kuberay.kinds import GATEWAY, RAYSERVICE, SERVICE
-from kuberay.names import INCREMENTAL, SERVE_PORT
+from kuberay.names import SERVE_PORT
 from kuberay.rollout.trips import Outcome, Trip, trip
 from kuberay.rollout_config import PROMPTS
-from kuberay.snapshot import dig
+from kuberay.snapshot import by_steps, dig
 
 TIMEOUT_S = 600.0
 """The longest request; what takes longer is dropped."""
@@ -68,7 +68,7 @@ def to_service(api: Api, namespace: str, service: str) -> Route:
     found = None
     with contextlib.suppress(ApiError):  # the first request will say what is wrong
         found = api.get(RAYSERVICE, service, namespace)
-    if dig(found, "spec", "upgradeStrategy", "type") != INCREMENTAL:
+    if not by_steps(found):
         return through_api(api, namespace, f"{service}-serve-svc", SERVE_PORT)
     name = gateway.gateway_name(service)
     for one in api.list(SERVICE, namespace, selector=f"{gateway.GATEWAY_LABEL}={name}"):

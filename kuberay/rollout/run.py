@@ -18,7 +18,7 @@ from kuberay.deploy import attach
 from kuberay.errors import ApiError, Conflict, Incomplete, Invalid, NotFound, Refused, Unreachable
 from kuberay.kinds import CONFIGMAP, POD, RAYCLUSTER, RAYSERVICE, SERVICE
 from kuberay.names import CLUSTER_LABEL, INSTANCE_LABEL, SERVE_LABEL, SERVE_PORT, SERVICE_LABEL, ours
-from kuberay.rayservice import Json
+from kuberay.rayservice import Json, owned_by
 from kuberay.rollout import slo, steps
 from kuberay.rollout.examiner import Examiner
 from kuberay.rollout.lease import AWAY_S, Lease
@@ -158,11 +158,12 @@ class Runner:
                 noted = note(record, found, now)
                 if found.green and record.kind is not record.kind.ROLLBACK:
                     self._say("start", f"RayCluster/{found.green}")
-                for made in attach(self._api, self._namespace, record.service, found.green) if found.green else ():
-                    self._say("start", made)
+                if found.green and record.incremental:
+                    for made in attach(self._api, self._namespace, record.service, found.green):
+                        self._say("start", made)
                 if found.green and record.blue.cluster:
                     self._examiner.look_before(record.blue.cluster)
-                    self._store.put(record.number, BEFORE, slo.samples_text(self._examiner.before))
+                    self._keep_before(record.number)
                 if found.phase:
                     phase, text = _SAID.get(found.phase, ("open", f"{there.traffic} % of the traffic is on it"))
                     self._say(phase, text.format(noted))
@@ -180,7 +181,7 @@ class Runner:
         verdict = self._examiner.examine(record, green, blue, there, stop=lambda: self._interrupted(record))
         if verdict is None:
             return record
-        self._store.put(record.number, BEFORE, slo.samples_text(self._examiner.before))
+        self._keep_before(record.number)
         self._store.put(record.number, "verdict.json", verdict[1])
         record = replace(record, verdict="pass" if verdict[0] else "fail")
         return self._keep(record.stamped("validated", datetime.now(UTC)))
@@ -198,6 +199,9 @@ class Runner:
     def _keep(self, record: Record) -> Record:
         self._store.write(record)
         return record
+
+    def _keep_before(self, number: int) -> None:
+        self._store.put(number, BEFORE, slo.samples_text(self._examiner.before))
 
     def _finish(self, record: Record) -> Record:
         with contextlib.suppress(NotFound):
@@ -272,7 +276,6 @@ def preview_name(service: str) -> str:
 
 def preview(service: str, namespace: str, cluster: str, uid: str) -> Json:
     """The Service on the pods of a release that is held."""
-    owner = {"apiVersion": RAYCLUSTER.version, "kind": RAYCLUSTER.name, "name": cluster, "uid": uid}
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -280,7 +283,7 @@ def preview(service: str, namespace: str, cluster: str, uid: str) -> Json:
             "name": preview_name(service),
             "namespace": namespace,
             "labels": ours(service),
-            "ownerReferences": [owner],
+            "ownerReferences": [owned_by(cluster, uid)],
         },
         "spec": {
             "selector": {CLUSTER_LABEL: cluster, SERVE_LABEL: "true"},

@@ -63,15 +63,11 @@ class Store:
             Refused: there is no such revision, or its objects cannot be read.
         """
         try:
-            return json.loads(self.text(number, "objects.json"))
+            return json.loads(dig(self._object(number), "data", "objects.json", default=""))
         except ValueError:
             raise Refused(
                 f"The objects of revision {number} cannot be read: {self.name(number)} was changed."
             ) from None
-
-    def text(self, number: int, key: str) -> str:
-        """What is kept under ``key``; empty where nothing is."""
-        return dig(self._object(number), "data", key, default="")
 
     def create(self, record: Record, objects: Sequence[Json], settings: str) -> None:
         """Keep a new revision.
