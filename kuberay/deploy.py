@@ -34,7 +34,6 @@ from kuberay.kinds import (
 from kuberay.later import CRD_NAME, fitted, uses_later_fields
 from kuberay.manifest import objects, release_of, token_secret
 from kuberay.names import INCREMENTAL, INSTANCE_LABEL, SERVICE_LABEL, release_name, suspended_name
-from kuberay.objects import gpus_of
 from kuberay.observe import observe
 from kuberay.outlook import Outlook
 from kuberay.pods import labels
@@ -42,6 +41,7 @@ from kuberay.preflight import Seen, preflight, references
 from kuberay.proxy import TOKEN_KEY
 from kuberay.rayservice import Json
 from kuberay.release import CONFIG_KEY, parse
+from kuberay.room import requests
 from kuberay.snapshot import Object, Snapshot, by_steps, dig
 from kuberay.snapshot import release_of as id_of
 from kuberay.stages import Stage, State, is_serving, stages
@@ -160,10 +160,11 @@ def _around(api: Api, service: Service) -> Seen:
         name = service.kubernetes.upgrade.gateway_class or ""
         with contextlib.suppress(Forbidden):
             there["GatewayClass", name] = _found(api, GATEWAYCLASS, name, "")
-    used: dict[str, int] = {}
+    pods: dict[str, list[Json]] = {}
     with contextlib.suppress(Forbidden):
-        for pod in api.list(POD, fields="status.phase!=Succeeded,status.phase!=Failed", trim=_gpu_pod):
-            used[pod["node"]] = used.get(pod["node"], 0) + pod["gpus"]
+        for pod in api.list(POD, fields="status.phase!=Succeeded,status.phase!=Failed", trim=_placed):
+            pods.setdefault(pod["node"], []).append(pod["spec"])
+    used = {node: requests(there) for node, there in pods.items()}
     grows = False
     with contextlib.suppress(Forbidden):
         grows = _found(api, CONFIGMAP, AUTOSCALER_STATUS, "kube-system") is not None
@@ -177,10 +178,13 @@ def _found(api: Api, kind: Kind, name: str, namespace: str) -> Object | None:
         return None
 
 
-def _gpu_pod(pod: Json) -> Json | None:
+def _placed(pod: Json) -> Json | None:
+    """What a pod on a node asks for. One that leaves is as good as gone."""
     node = dig(pod, "spec", "nodeName", default="")
-    gpus = gpus_of(dig(pod, "spec"))
-    return {"node": node, "gpus": gpus} if node and gpus else None
+    if not node or "deletionTimestamp" in pod["metadata"]:
+        return None
+    containers = [{"resources": one.get("resources") or {}} for one in dig(pod, "spec", "containers", default=[])]
+    return {"node": node, "spec": {"containers": containers}}
 
 
 def _ensure_token(api: Api, service: Service) -> None:

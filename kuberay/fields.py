@@ -13,8 +13,8 @@ NAMES = ("name", "groupName", "key", "containerPort", "port", "mountPath")
 
 SERVER_MANAGED = {"managedFields", "resourceVersion", "uid", "creationTimestamp", "generation", "selfLink"}
 
-_SUFFIXES = {"m": Decimal("0.001"), "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-_SUFFIXES |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_SUFFIXES = {"m": Decimal("0.001"), "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
+_SUFFIXES |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50}
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def same(before: Any, after: Any) -> bool:
 
 def quantity(value: Any) -> Decimal | Any:
     """A quantity as a number (``500m`` is 0.5), or the value itself where it is none."""
-    match = re.fullmatch(r"([0-9.]+)(m|k|M|G|T|Ki|Mi|Gi|Ti)?", str(value))
+    match = re.fullmatch(r"([0-9.]+)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?", str(value))
     return Decimal(match[1]) * _SUFFIXES.get(match[2], 1) if match else value
 
 

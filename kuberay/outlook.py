@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from kuberay.capacity import Switch
 from kuberay.diff import Plan
-from kuberay.preflight import Problem
 from kuberay.rayservice import Json
+from kuberay.room import Problem
 from kuberay.snapshot import Snapshot
 
 

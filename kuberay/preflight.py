@@ -5,34 +5,19 @@ A problem that refuses is certain: what it names is missing, or can never be had
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from kuberay.accelerators import GPU_RESOURCE
 from kuberay.config import SecretKey, Service
 from kuberay.fields import quantity
 from kuberay.gates import FEATURE, incremental_upgrade
 from kuberay.names import INCREMENTAL
 from kuberay.rayservice import Json, group_pods
 from kuberay.redact import shown
-from kuberay.snapshot import Object, Snapshot, dig, labels
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something in the way.
-
-    Attributes:
-        refuses: it is certain, and deploying stops before anything is written.
-        what: one sentence.
-        next: what to do.
-    """
-
-    refuses: bool
-    what: str
-    next: str
+from kuberay.room import Problem, Used, requests, shortages
+from kuberay.snapshot import Object, Snapshot, dig
 
 
 @dataclass(frozen=True)
@@ -42,12 +27,12 @@ class Seen:
     Attributes:
         there: what the service refers to, by (kind, name): the object, or None where there is none. What could not be
             read is left out.
-        gpus_used: GPUs that pods of any namespace ask for, by node.
+        used: what pods of any namespace ask for, by node and resource.
         grows: whether a cluster autoscaler adds nodes.
     """
 
     there: Mapping[tuple[str, str], Object | None] = field(default_factory=dict[tuple[str, str], Object | None])
-    gpus_used: Mapping[str, int] = field(default_factory=dict[str, int])
+    used: Used = field(default_factory=dict[str, Mapping[str, Decimal]])
     grows: bool = False
 
 
@@ -79,7 +64,9 @@ def preflight(service: Service, snapshot: Snapshot, wanted: Json, seen: Seen, *,
     """
     found = [*_missing(service, seen), *_strategy(snapshot, wanted), *_gateway(service, seen)]
     if new_pods:
-        found += [*_gpus(snapshot, wanted, seen), *_quotas(snapshot, wanted), *_image(snapshot, service)]
+        nodes, cluster = list(snapshot.of("Node")), dig(wanted, "spec", "rayClusterConfig", default={})
+        found += [*shortages(nodes, cluster, seen.used, grows=seen.grows), *_quotas(snapshot, cluster)]
+        found += _image(snapshot, service)
     return found
 
 
@@ -195,54 +182,12 @@ def _make(namespace: str, secret: SecretKey) -> str:
     return f"kubectl -n {namespace} create secret generic {secret.name} --from-file={secret.key}=FILE"
 
 
-def _gpus(snapshot: Snapshot, wanted: Json, seen: Seen) -> Iterator[Problem]:
-    nodes = list(snapshot.of("Node"))
-    if not nodes:
-        return  # not allowed to look, which the snapshot tells
-    free = {node["metadata"]["name"]: _allocatable(node) - seen.gpus_used.get(_name(node), 0) for node in nodes}
-    for group in dig(wanted, "spec", "rayClusterConfig", "workerGroupSpecs", default=[]):
-        pod: Json = dig(group, "template", "spec", default={})
-        each = int(_requests([pod]).get(GPU_RESOURCE, 0))
-        count = group_pods(group)
-        if not each or not count:
-            continue
-        fitting = [node for node in nodes if _selected(node, pod)]
-        room = sum(max(free[_name(node)], 0) // each for node in fitting)
-        largest = max((_allocatable(node) for node in fitting), default=0)
-        selector = ",".join(f"{key}={value}" for key, value in pod.get("nodeSelector", {}).items()) or "any"
-        needs = (
-            f"Worker group {group['groupName']} needs {count} pod{'s' * (count > 1)} of {each} GPU{'s' * (each > 1)}"
-        )
-        if room >= count:
-            continue
-        if seen.grows:
-            yield Problem(
-                False,
-                f"{needs}; on the nodes there are now, {room} fit{'s' * (room == 1)} (nodes: {selector}).",
-                "The cluster autoscaler has to add the rest: see that the node pool's maximum and the quota allow it.",
-            )
-        elif fitting and largest < each:
-            yield Problem(
-                True,
-                f"{needs}, but no node has more than {largest} (nodes: {selector}).",
-                "Lower engine.tensor_parallel_size, or use nodes with more GPUs.",
-            )
-        else:
-            why = f"{room} fit{'s' * (room == 1)}" if fitting else "there is no such node"
-            yield Problem(
-                True,
-                f"{needs}, but {why} (nodes: {selector}), and nothing here adds nodes.",
-                "Free GPUs (switchyard status shows who holds them), add nodes, or lower scaling.min_replicas.",
-            )
-
-
-def _quotas(snapshot: Snapshot, wanted: Json) -> Iterator[Problem]:
-    cluster = dig(wanted, "spec", "rayClusterConfig", default={})
+def _quotas(snapshot: Snapshot, cluster: Json) -> Iterator[Problem]:
     pods: list[Json] = [dig(cluster, "headGroupSpec", "template", "spec", default={})]
     for group in cluster.get("workerGroupSpecs", []):
         count = group_pods(group)
         pods += [dig(group, "template", "spec", default={})] * count
-    asked: dict[str, Decimal] = {f"requests.{name}": amount for name, amount in _requests(pods).items()}
+    asked: dict[str, Decimal] = {f"requests.{name}": amount for name, amount in requests(pods).items()}
     asked |= {name: asked[f"requests.{name}"] for name in ("cpu", "memory") if f"requests.{name}" in asked}
     asked["pods"] = Decimal(len(pods))
     for quota in snapshot.of("ResourceQuota"):
@@ -255,25 +200,6 @@ def _quotas(snapshot: Snapshot, wanted: Json) -> Iterator[Problem]:
                     f"cluster asks for {_plain(amount)} more.",
                     f"Raise it: kubectl -n {snapshot.namespace} edit resourcequota {_name(quota)}",
                 )
-
-
-def _requests(pods: Iterable[Json]) -> dict[str, Decimal]:
-    total: dict[str, Decimal] = {}
-    for pod in pods:
-        for container in pod.get("containers", []):
-            resources = container.get("resources", {})
-            for name, amount in {**resources.get("limits", {}), **resources.get("requests", {})}.items():
-                total[name] = total.get(name, Decimal(0)) + quantity(amount)
-    return total
-
-
-def _selected(node: Object, pod: Json) -> bool:
-    mine = labels(node)
-    return all(mine.get(key) == value for key, value in pod.get("nodeSelector", {}).items())
-
-
-def _allocatable(node: Object) -> int:
-    return int(dig(node, "status", "allocatable", GPU_RESOURCE, default=0))
 
 
 def _name(item: Object) -> str:

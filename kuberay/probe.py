@@ -12,9 +12,9 @@ from kuberay.causes.pods import pull_cause
 from kuberay.config import Service
 from kuberay.objects import items, mapping, number, text
 from kuberay.pods import labels
-from kuberay.preflight import Problem
 from kuberay.rayservice import Json
 from kuberay.redact import shown
+from kuberay.room import Problem
 from kuberay.snapshot import Object, condition_of, dig
 
 COMMAND = ("python", "-m", "models.readable")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from kuberay.gates import incremental_upgrade
-from kuberay.preflight import Problem, Seen, preflight, references
+from kuberay.preflight import Seen, preflight, references
+from kuberay.room import Problem, requests
 from kuberay.snapshot import Snapshot
 from tests.services import rendered, service
 
 Json = dict[str, Any]
 IMAGE = "registry.test/switchyard:1.0"
+USED = {"n1": {"nvidia.com/gpu": Decimal(1)}}
 L4 = {"cloud.google.com/gke-accelerator": "nvidia-l4"}
 
 
@@ -40,19 +43,66 @@ def test_nothing_seen_is_nothing_said() -> None:
 
 def test_room_for_the_gpus() -> None:
     assert found(node()) == []
-    [problem] = found(node(), seen=Seen(gpus_used={"n1": 1}))
+    [problem] = found(node(), seen=Seen(used=USED))
     assert problem.refuses
     assert "0 fit" in problem.what
-    [problem] = found(node(), seen=Seen(gpus_used={"n1": 1}, grows=True))
+    [problem] = found(node(), seen=Seen(used=USED, grows=True))
     assert not problem.refuses, "an autoscaler may add nodes"
     [problem] = found(node(labels={}))
     assert "there is no such node" in problem.what
-    assert found(node(), seen=Seen(gpus_used={"n1": 1}), new_pods=False) == [], "a change in place needs no room"
+    assert found(node(), seen=Seen(used=USED), new_pods=False) == [], "a change in place needs no room"
 
 
 def test_more_gpus_than_any_node_has() -> None:
     [problem] = found(node(gpus=1), node("n2", gpus=2), change={"engine": {"tensor_parallel_size": 4}})
     assert "no node has more than 2" in problem.what
+
+
+def sized(name: str, cpu: str, memory: str, gpus: int = 1) -> Json:
+    made = node(name, gpus)
+    made["status"]["allocatable"] |= {"cpu": cpu, "memory": memory}
+    return made
+
+
+SMALL = {"kubernetes": {"head": {"cpu": "2", "memory": "8Gi"}}, "scaling": {"min_replicas": 1}}
+
+
+def asked(kind: str, cluster: Json) -> Decimal:
+    """What the head and one worker ask for in all."""
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    return sum((requests([one["template"]["spec"]])[kind] for one in groups), Decimal(0))
+
+
+def test_room_for_cpu_and_memory_beside_what_runs() -> None:
+    cluster = rendered(service(SMALL), "RayService")["spec"]["rayClusterConfig"]
+    cpu, memory = asked("cpu", cluster), asked("memory", cluster)
+    exact = sized("n1", str(cpu), str(memory))
+    assert found(exact, change=SMALL) == []
+    for resource in ("cpu", "memory"):
+        used = {"n1": {resource: Decimal("0.1")}}
+        [problem] = found(exact, change=SMALL, seen=Seen(used=used))
+        assert not problem.refuses, "who holds it may go"
+        assert problem.what == (
+            "The head needs a pod of 2 CPUs, 8 GiB; beside what runs there now, 0 fit (nodes: any)."
+        )
+        assert "waits until there is room" in problem.next
+        [problem] = found(exact, change=SMALL, seen=Seen(used=used, grows=True))
+        assert "autoscaler" in problem.next
+    assert found(exact, sized("n2", "2", "8Gi", 0), change=SMALL, seen=Seen(used={"n1": {"cpu": Decimal(2)}})) == []
+
+
+def test_more_memory_than_any_node_has() -> None:
+    nodes = [sized("n1", "64", "256Gi"), sized("n2", "64", "4Gi", 0)]
+    [problem] = found(*nodes, change={"kubernetes": {"head": {"cpu": "2", "memory": "300Gi"}}})
+    assert problem.refuses
+    assert problem.what.endswith("of 2 CPUs, 300 GiB, but no node has more than 256 GiB (nodes: any).")
+
+
+def test_a_cordoned_node_has_no_room() -> None:
+    cordoned = node()
+    cordoned["spec"] = {"unschedulable": True}
+    [problem] = found(cordoned, node("n2", gpus=0))
+    assert problem.refuses
 
 
 def test_a_quota() -> None:

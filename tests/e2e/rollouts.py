@@ -39,18 +39,24 @@ OPTIONS: dict[str, Any] = {"enforce_eager": True, "hf_overrides": {"max_position
 
 @dataclass
 class Service:
-    """The service under test."""
+    """The service under test.
+
+    Attributes:
+        api: an administrator's client, for the tests' own eyes.
+        user: the kubeconfig of who runs the commands, with the rights that docs/rollouts.md lists.
+    """
 
     kube: Kube
     api: Api
     namespace: str
     folder: Path
+    user: Path
     name: str = "llm"
     tokens: int = 64
     retired: float = 0.0  # time.monotonic() when the first cluster had served
 
     def environ(self, more: dict[str, str] | None) -> dict[str, str]:
-        place = {"SWITCHYARD__KUBERNETES__NAMESPACE": self.namespace, "KUBECONFIG": str(self.kube.kubeconfig)}
+        place = {"SWITCHYARD__KUBERNETES__NAMESPACE": self.namespace, "KUBECONFIG": str(self.user)}
         release = {
             "SWITCHYARD__SERVING__DEFAULTS__MAX_TOKENS": str(self.tokens),
             "SWITCHYARD__SERVING__MAX_REQUEST_S": str(LONGEST_S),

@@ -23,6 +23,7 @@ from kuberay.rollout.proof import loads
 from kuberay.rollout.store import Store
 from kuberay.snapshot import dig
 from tests.e2e.conftest import Kube
+from tests.e2e.rights import documented, somebody
 from tests.e2e.rollouts import Service, between, load_of
 from tests.e2e.test_rollout import WRONG
 
@@ -81,7 +82,8 @@ def service(kube: Kube, gateway_class: str, tmp_path_factory: pytest.TempPathFac
     with kube.namespace("incremental") as namespace:
         api = Api.connect(kubeconfig=str(kube.kubeconfig))
         folder = tmp_path_factory.mktemp("incremental")
-        yield Gradual(kube, api, namespace, folder, gateway_class=gateway_class)
+        user = somebody(kube, api, namespace, folder, "operator", documented()["rules"])
+        yield Gradual(kube, api, namespace, folder, user, gateway_class=gateway_class)
 
 
 def test_the_first_release_needs_no_decision(service: Gradual) -> None:

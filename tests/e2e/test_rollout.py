@@ -20,6 +20,7 @@ from kuberay.api import Api
 from kuberay.rollout.proof import AFTER_S
 from tests.e2e.conftest import Kube, eventually
 from tests.e2e.kube import holder
+from tests.e2e.rights import documented, somebody
 from tests.e2e.rollouts import (
     LOAD,
     LONG_S,
@@ -53,7 +54,9 @@ SLOW = {
 def service(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with kube.namespace("rollout") as namespace:
         api = Api.connect(kubeconfig=str(kube.kubeconfig))
-        yield Service(kube, api, namespace, tmp_path_factory.mktemp("rollout"))
+        folder = tmp_path_factory.mktemp("rollout")
+        user = somebody(kube, api, namespace, folder, "operator", documented()["rules"])
+        yield Service(kube, api, namespace, folder, user)
 
 
 def test_the_first_release_needs_no_decision(service: Service) -> None:
@@ -129,6 +132,18 @@ def test_a_held_release_survives_its_operator_and_its_command_and_is_promoted_fr
     assert between(record, "approved", "switched") <= SWITCH_S
     load_of(service, record)
     assert long.ended().release == record["blue"]["release"]
+
+
+def test_who_may_only_look_sees_the_history_and_the_report(service: Service, kube: Kube) -> None:
+    rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list"]}]
+    looker = somebody(kube, service.api, service.namespace, service.folder, "looker", rules)
+    for words in (["history", "-o", "json"], ["report", "-o", "json"], ["diff", "--revisions", "1", "2"]):
+        process = service.start(*words, more={"KUBECONFIG": str(looker)})
+        said, _ = process.communicate(timeout=60)
+        assert process.returncode == (2 if words[0] == "diff" else 0) and said, words
+    process = service.start("abort", "-m", "not mine to end", more={"KUBECONFIG": str(looker)})
+    process.communicate(timeout=60)
+    assert process.returncode == 1
 
 
 def test_wrong_answers_are_refused_and_the_gpus_are_free_again(service: Service) -> None:
