@@ -129,6 +129,12 @@ def load_of(service: Service, record: dict[str, Any]) -> Account:
     (load,) = loads(data)
     found = account(load.trips, kept)
     print(f"\n{found.sentence}")
+    for one in found.crossings:
+        first, before = (
+            f"{one.after_p99_s:.2f} s of {one.after_count}",
+            f"{one.before_p99_s:.2f} s of {one.before_count}",
+        )
+        print(f"p99 to the first token: {first} after, {before} before: {one.ratio:.2f}")
     assert (found.dropped, found.sent > 0) == (0, True), found
     return found
 
