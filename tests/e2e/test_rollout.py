@@ -44,6 +44,7 @@ WRONG = {"SWITCHYARD__ENGINE__OPTIONS": json.dumps({**OPTIONS, "load_format": "d
 DEEP = {**OPTIONS, "load_format": "dummy", "hf_overrides": {**OPTIONS["hf_overrides"], "num_hidden_layers": 24}}
 SLOW = {
     "SWITCHYARD__ENGINE__OPTIONS": json.dumps(DEEP),  # twelve times the layers
+    "SWITCHYARD__MODEL__MAX_MODEL_LEN": "2048",  # their cache for one request of the longest has to fit
     "SWITCHYARD__ROLLOUT__CHECKS__ANSWERS__ENABLED": "false",
     "SWITCHYARD__ROLLOUT__CHECKS__LATENCY__MAX_E2E_RATIO": "2",
     "SWITCHYARD__ROLLOUT__CHECKS__LATENCY__MAX_TOKENS": "64",
