@@ -68,7 +68,8 @@ def look(api: Api, service: Service, prices: Prices = UNPRICED) -> Outlook:
     """
     namespace = service.kubernetes.namespace
     try:
-        api.get(NAMESPACE, namespace)
+        with contextlib.suppress(Forbidden):  # whoever may only work in a namespace may well not read what it is
+            api.get(NAMESPACE, namespace)
     except NotFound:
         raise Refused(
             f"There is no namespace '{namespace}' in {api.context}. Make it (kubectl create namespace {namespace}) or "
@@ -76,7 +77,7 @@ def look(api: Api, service: Service, prices: Prices = UNPRICED) -> Outlook:
         ) from None
     wanted, notes = _fitted(api, objects(service))
     snapshot = _with_all(api, observe(api, namespace, service.name, logs=False), wanted)
-    after = [api.apply(item, dry_run=True) for item in wanted]
+    after = [_tried(api, item) for item in wanted]
     planned = plan(snapshot, after)
     new_pods = planned.effect in (Effect.CREATE, Effect.NEW_CLUSTER)
     stored = next(item for item in after if item["kind"] == "RayService")
@@ -148,6 +149,17 @@ def _fitted(api: Api, items: list[Json]) -> tuple[list[Json], list[str]]:
         return items, []
     service, notes = fitted(last, api.crd(CRD_NAME))
     return [*items[:-1], service], notes
+
+
+def _tried(api: Api, item: Json) -> Json:
+    """What an object would become."""
+    try:
+        return api.apply(item, dry_run=True)
+    except NotFound:
+        # Who may not bind just any Role must have the rights of this one, which a dry run has not made.
+        if item["kind"] != "RoleBinding":
+            raise
+        return item
 
 
 def _around(api: Api, service: Service) -> Seen:

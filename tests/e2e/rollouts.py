@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,16 @@ LONG_S = 40.0
 LONGEST_S = 180
 OPTIONS: dict[str, Any] = {"enforce_eager": True, "hf_overrides": {"max_position_embeddings": 65536}}
 """The tiny model knows 8192 positions, which are over in less than a minute."""
+
+
+class Command(subprocess.Popen[str]):
+    """A ``switchyard`` command that goes on by itself; what it tells people is in ``log``."""
+
+    def __init__(self, arguments: Sequence[str], environ: dict[str, str], log: Path) -> None:
+        self.log = log
+        command = [str(Path(sys.executable).with_name("switchyard")), *arguments]
+        with log.open("w") as told:
+            super().__init__(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=told, text=True)
 
 
 @dataclass
@@ -67,13 +77,9 @@ class Service:
         }
         return {**os.environ, **place, "COLUMNS": "160", **release, **(more or {})}
 
-    def start(self, *arguments: str, more: dict[str, str] | None = None) -> subprocess.Popen[str]:
-        """A ``switchyard`` command that goes on by itself."""
-        command = [str(Path(sys.executable).with_name("switchyard")), arguments[0], *arguments[1:], "-f", FILE]
-        log = (self.folder / f"{arguments[0]}-{time.monotonic_ns()}.log").open("w")
-        return subprocess.Popen(
-            command, cwd=ROOT, env=self.environ(more), stdout=subprocess.PIPE, stderr=log, text=True
-        )
+    def start(self, *arguments: str, more: dict[str, str] | None = None) -> Command:
+        log = self.folder / f"{arguments[0]}-{time.monotonic_ns()}.log"
+        return Command([*arguments, "-f", FILE], self.environ(more), log)
 
     def run(self, *arguments: str, more: dict[str, str] | None = None) -> dict[str, Any]:
         """A command to its end; the record it leaves, with its exit code."""
@@ -111,9 +117,9 @@ class Service:
         return min(int(LONG_S / (time.monotonic() - begun) * 1000), 60_000)
 
 
-def ended(process: subprocess.Popen[str], timeout_s: float) -> dict[str, Any]:
+def ended(process: Command, timeout_s: float) -> dict[str, Any]:
     out, _ = process.communicate(timeout=timeout_s)
-    assert out, Path(process.stderr.name).read_text() if process.stderr else f"exit {process.returncode}, no output"
+    assert out, f"exit {process.returncode}, and on its screen:\n{process.log.read_text()}"
     return json.loads(out) | {"exit": process.returncode}
 
 
