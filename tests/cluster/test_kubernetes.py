@@ -1,13 +1,12 @@
 """What is done inside the cluster: KubeRay, the freeze rule, the service's objects, off-hours.
 
-The tests marked e2e do the same against the API server that KUBECONFIG names.
+tests/e2e/test_install_operator.py does the first against a real API server.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -277,18 +276,3 @@ def test_a_failure_inside_the_cluster_says_what_is_done(tmp_path: Path, folder: 
         assert done.code == 1
         assert "the server is currently unable to handle the request" in done.text
         assert "Google's part is done; what is inside the cluster is not. Run apply again." in done.text
-
-
-@pytest.mark.e2e
-@pytest.mark.skipif(
-    not os.environ.get("SWITCHYARD_KUBERAY_MANIFESTS"), reason="SWITCHYARD_KUBERAY_MANIFESTS is not set"
-)
-def test_install_on_a_real_api_server() -> None:
-    """KUBECONFIG names the server, SWITCHYARD_KUBERAY_MANIFESTS KubeRay 1.6.1's folder ray-operator/config."""
-    kube = from_kubeconfig(None)
-    manifests = os.environ["SWITCHYARD_KUBERAY_MANIFESTS"]
-    contents = lambda: read_release(manifests, release.files("1.6.1"))  # noqa: E731
-    install_operator(kube, "1.6.1", contents, print, again=True)
-    assert operator_of(kube) == Installed("1.6.1", "kuberay-operator", ours=True)
-    assert install_operator(kube, "1.6.1", contents, print).apply is False
-    assert kube.can_suspend() is False

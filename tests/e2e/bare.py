@@ -57,11 +57,16 @@ def binary(name: str) -> str | None:
     return shutil.which(name) or (str(max(cached, key=lambda path: path.stat().st_mtime)) if cached else None)
 
 
-def crds() -> list[dict[str, Any]]:
-    """KubeRay's CRDs, from its Go module."""
+def kuberay_config() -> Path:
+    """KubeRay's folder ``ray-operator/config``, from its Go module."""
     done = subprocess.run(["go", "mod", "download", "-json", KUBERAY], capture_output=True, text=True, check=True)
-    folder = Path(json.loads(done.stdout)["Dir"]) / "config" / "crd" / "bases"
-    return [yaml.load(path.read_text(), Loader=yaml.CSafeLoader) for path in sorted(folder.glob("*.yaml"))]
+    return Path(json.loads(done.stdout)["Dir"]) / "config"
+
+
+def crds() -> list[dict[str, Any]]:
+    """KubeRay's CRDs."""
+    bases = kuberay_config() / "crd" / "bases"
+    return [yaml.load(path.read_text(), Loader=yaml.CSafeLoader) for path in sorted(bases.glob("*.yaml"))]
 
 
 @contextmanager
