@@ -137,9 +137,13 @@ def suspend(
     Example: switchyard suspend -f deploy/gke-l4.yaml
     """
     from kuberay import lifecycle
+    from kuberay.rollout import begin
+    from kuberay.rollout.store import Store
 
     try:
         there = target(name, file, namespace, context)
+        # What comes back later is what the RayService asks for: during a rollout that is what nobody has approved.
+        begin.may_replace(begin.running(Store(there.api, there.namespace, there.name).all()))
         lifecycle.suspend(there.api, there.namespace, there.name, _say)
         for text in lifecycle.pods_gone(there.api, there.namespace, there.name, timeout):
             _say(text)

@@ -58,14 +58,15 @@ def report(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(page(found, pictures, [note] if note else []))
-        if png:
-            for one in pictures:
-                path.with_name(f"{path.stem}-{one.wide.name}.png").write_bytes(one.wide.png)
+        made = [path]
+        for one in pictures if png else ():
+            made.append(path.with_name(f"{path.stem}-{one.wide.name}.png"))
+            made[-1].write_bytes(one.wide.png)
     except OSError as error:
         fail(KubeRayError(f"The report cannot be written: {error}. Name another file with --out."))
     if output == "text":
         print(found.account.sentence)
-        print(f"Wrote {path}.")
+        print(f"Wrote {', '.join(map(str, made))}.")
 
 
 def compared(there: Target, old: int, new: int, output: str) -> bool:

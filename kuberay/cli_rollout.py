@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from kuberay.rollout.store import Store
 
 Say = Callable[[str, str], None]
+_AGAIN = "{} has retired before: KubeRay may delete it at once after the switch, and with it the warm way back"
 AutoOption = Annotated[bool, typer.Option("--auto", help="Promote on a good verdict, abort on a bad one.")]
 ReasonOption = Annotated[str, typer.Option("--reason", "-m", help="Why; it is kept in the history.")]
 
@@ -103,7 +104,7 @@ def promote(
     with _ending(output) as (say, done):
         there = target(name, file, namespace, context)
         streams = proof(there, load, load_url, load_tokens, load_pause, load_out, say)
-        done.append(_wish(there, streams, Verb.PROMOTE, reason, say, force=force, to=to))
+        done.append(_wish(there, streams, Verb.PROMOTE, reason, say, force=force, to=to, file=file))
 
 
 def abort(
@@ -211,6 +212,8 @@ def _rollout(
     streams.check()
     record = begin.forward(store, service, outlook, Kind.ROLLOUT, auto=auto)
     say("begin", f"revision {record.number}: release {record.green.release} beside {record.blue.release or 'nothing'}")
+    if begin.retires_again(store.all(), record):
+        say("begin", _AGAIN.format(record.blue.cluster))
     with streams.during(record.number):
         steps.prepare(api, service, outlook)
         record = drive(api, there.namespace, record, say, leave=() if wait else ("hold", "failed"))
@@ -220,16 +223,27 @@ def _rollout(
 
 
 def _wish(
-    there: Target, streams: Proof, verb: Any, reason: str, say: Say, *, force: bool = False, to: int = 100
+    there: Target,
+    streams: Proof,
+    verb: Any,
+    reason: str,
+    say: Say,
+    *,
+    force: bool = False,
+    to: int = 100,
+    file: str | None = None,
 ) -> Record:
+    from kuberay.manifest import release_of
     from kuberay.rollout import begin
     from kuberay.rollout.drive import drive
     from kuberay.rollout.record import Kind, Verb, Wish
 
     store = _store(there)
     record = begin.running(store.all())
-    if record is None or record.kind is Kind.ROLLBACK:
+    if record is None:
         raise Refused(f"No rollout of {there.name} is under way. switchyard history shows what was.")
+    if record.kind is Kind.ROLLBACK and (record.warm or verb is not Verb.ABORT):
+        begin.may_replace(record)  # it says what ends it
     if verb is Verb.PROMOTE and record.verdict == "fail" and not force:
         raise Refused(
             f"The verdict on revision {record.number} is bad; switchyard report {record.number} shows why. "
@@ -241,6 +255,8 @@ def _wish(
         store.wish(record.number, Wish(verb, begin.who(), reason, force, to, record.breach))
         part = f", {to} % of the traffic" if to < 100 else ""
         say(verb.value, f"revision {record.number}: release {record.green.release}{part}")
+        if file is not None and (other := release_of(checked(file)).id) != record.green.release:
+            say(verb.value, f"note: {file} is another release ({other}) than the one that is promoted")
         held = record.incremental and verb is Verb.PROMOTE  # where it was wished to, or where something went wrong
         return drive(there.api, there.namespace, record, say, leave=("hold",) if held else ())
 
@@ -267,6 +283,8 @@ def _rollback(there: Target, streams: Proof, revision: int | None, say: Say, *, 
     if not yes and sys.stdin.isatty():
         typer.confirm("Go?", abort=True)
     record = begin.back(store, known, snapshot, way)
+    if begin.retires_again(known, record):
+        say("plan", _AGAIN.format(record.blue.cluster))
     with streams.during(record.number):
         return drive(there.api, there.namespace, record, say)
 

@@ -77,6 +77,8 @@ def look(api: Api, service: Service, prices: Prices = UNPRICED) -> Outlook:
         ) from None
     wanted, notes = _fitted(api, objects(service))
     snapshot = _with_all(api, observe(api, namespace, service.name, logs=False), wanted)
+    if snapshot.put_away is not None:
+        notes.append("it is suspended: this starts it anew; switchyard resume brings back what served")
     after = [_tried(api, item) for item in wanted]
     planned = plan(snapshot, after)
     new_pods = planned.effect in (Effect.CREATE, Effect.NEW_CLUSTER)

@@ -42,7 +42,13 @@ def suspend(api: Api, namespace: str, name: str, report: Report) -> None:
     Raises:
         NotFound: there is no such service.
     """
-    service = api.get(kinds.RAYSERVICE, name, namespace)
+    try:
+        service = api.get(kinds.RAYSERVICE, name, namespace)
+    except NotFound as error:
+        if error.kind_missing or not _put_away(api, namespace, name):
+            raise
+        report("it is suspended already")
+        return
     try:
         api.patch(kinds.RAYSERVICE, name, namespace, {"spec": {"suspend": True}})
         report("KubeRay suspends it")
@@ -58,10 +64,7 @@ def resume(api: Api, namespace: str, name: str, report: Report) -> None:
     Raises:
         Refused: it is not suspended.
     """
-    try:
-        kept = api.get(kinds.CONFIGMAP, suspended_name(name), namespace)
-    except NotFound:
-        kept = None
+    kept = _put_away(api, namespace, name)
     if kept is not None:
         report("making the RayService again")
         api.apply(json.loads(kept["data"][SUSPENDED_KEY]), force=True)
@@ -123,6 +126,14 @@ def delete_rest(api: Api, namespace: str, name: str, report: Report) -> None:
                 api.delete(kind, item["metadata"]["name"], namespace, uid=item["metadata"]["uid"])
             except (NotFound, Conflict):  # gone, or made anew by somebody else meanwhile
                 continue
+
+
+def _put_away(api: Api, namespace: str, name: str) -> Json | None:
+    """The ConfigMap that keeps a suspended service."""
+    try:
+        return api.get(kinds.CONFIGMAP, suspended_name(name), namespace)
+    except NotFound:
+        return None
 
 
 def _kept(service: Json) -> Json:

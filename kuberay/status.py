@@ -147,7 +147,7 @@ def status(snapshot: Snapshot, now: datetime) -> Status:
         phase=phase,
         why=why,
         release=shows.release if shows else "",
-        age_s=_seconds(facts, created(facts.service)) if facts.service else 0,
+        age_s=_seconds(facts, created(there)) if (there := facts.service or snapshot.put_away) else 0,
         clusters=clusters,
         traffic=Traffic(facts.serve_service, facts.selected, selected.role if selected else "", ready, total),
         conditions=tuple(_conditions(facts)),

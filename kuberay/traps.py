@@ -51,7 +51,7 @@ def traps(snapshot: Snapshot, wanted: Json, *, new_cluster: bool) -> Iterator[Tr
             "upgrade-running",
             f"An upgrade to RayCluster {green} is under way. KubeRay would drop that cluster and start a third, so "
             "that GPUs for three are needed for a while.",
-            "Let it finish, or apply the release that runs now to go back; then deploy.",
+            "switchyard abort takes it back, or let it finish (switchyard status); then do this.",
         )
     yield from _serve_config(before, wanted, new_cluster)
     yield from _operator(snapshot, new_cluster)

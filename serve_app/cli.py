@@ -98,6 +98,8 @@ def chat(
     try:
         if question is None and not sys.stdin.isatty():
             question = sys.stdin.read().strip()
+            if not question:
+                raise typer.BadParameter("nothing came through the pipe.", param_hint="QUESTION")
         if question is not None:
             talk.say(session, question)
         else:

@@ -16,7 +16,7 @@ from kuberay.rollout.seen import Apps, Seen
 from kuberay.rollout.steps import Apply, Decide, Delete, Finish, Step, Wait
 from serve_app.decision import Decision
 from serve_app.decision import Verb as Decided
-from tests.rollout_world import BEGAN, World, every, rollout, run
+from tests.rollout_world import BEGAN, Cluster, World, every, rollout, run
 
 WISHES = [Wish(), Wish(Verb.PROMOTE, "ada"), Wish(Verb.PROMOTE, "ada", "it must", True), Wish(Verb.ABORT, "ada")]
 TIMES = [{}, {"applied": BEGAN.isoformat()}, {"applied": BEGAN.isoformat(), "switched": BEGAN.isoformat()}]
@@ -194,6 +194,17 @@ def test_a_rollback_whose_cluster_goes_away_meanwhile_is_a_cold_one() -> None:
     record, done = run(world, back)
     assert (record.outcome, world.made, world.clusters[world.active].release) == (Outcome.SERVES, 3, "old")
     assert isinstance(done[0], steps.Note) and done[0].cold
+
+
+def test_a_cold_rollback_that_does_not_come_up_can_be_aborted() -> None:
+    world = World(starts_in=999, made=2)
+    world.spec, world.active = "new", "c2"
+    world.clusters = {"c2": Cluster("new", 99, True)}
+    back = rollout(number=3, kind=Kind.ROLLBACK, green=Place(1, "old"), blue=Place(2, "new", "c2"))
+    record, _ = run(world, back, most=20)
+    assert record.running and world.pending and world.active == "c2"
+    record, _ = run(world, replace(record, wish=Wish(Verb.ABORT, "ada", "no room")))
+    assert (record.outcome, set(world.clusters), world.spec) == (Outcome.ABORTED, {"c2"}, "new")
 
 
 def test_somebody_elses_release_ends_it() -> None:

@@ -128,6 +128,38 @@ def test_records_come_back_as_they_were_with_their_wishes_and_objects(api: Api) 
     assert store.objects(2) == [{"kind": "RayService"}]
 
 
+def test_an_abort_is_final_and_a_promotion_of_the_same_moment_is_told(api: Api) -> None:
+    store = Store(api, "team-a", "llm")
+    store.create(record(2, "bbb", Outcome.NONE, verdict="pass"), [], "{}")
+    store.wish(2, Wish(Verb.PROMOTE, "bob"))
+    store.wish(2, Wish(Verb.ABORT, "ada", "second thoughts"))
+    with pytest.raises(Refused, match=r"aborted by ada \(second thoughts\)"):
+        store.wish(2, Wish(Verb.PROMOTE, "bob"))
+    assert store.read(2).wish.verb is Verb.ABORT
+
+
+COMMANDS = {
+    "suspend": (Kind.ROLLOUT, False, "promote or switchyard abort ends it"),
+    "promote": (Kind.ROLLBACK, False, "switchyard rollback goes on with it, switchyard abort takes it back"),
+    "abort": (Kind.ROLLBACK, True, "switchyard rollback goes on with it."),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_does_not_go_while_something_is_under_way_says_what_does(
+    command: str, api: Api, memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind, warm, said = COMMANDS[command]
+    under_way = record(2, "bbb", Outcome.NONE, kind=kind, warm=warm, verdict="pass", by="ada")
+    Store(api, "team-a", "llm").create(under_way, [], "{}")
+    with fake_kubernetes() as fake:
+        fake.answer = memory.answer
+        monkeypatch.setenv("KUBECONFIG", fake.kubeconfig(tmp_path))
+        done = CliRunner().invoke(app, [command, "llm", "-n", "team-a"])
+    assert done.exit_code == 1 and said in done.stderr
+    assert memory.version == 1, "nothing was written"
+
+
 @pytest.mark.parametrize("mark", [{"times": {"canary-10": NOW_TEXT}}, {"breach": "errors"}], ids=["there", "breach"])
 def test_who_promotes_to_a_stop_while_another_executes_is_told_when_it_is_there(api: Api, mark: dict[str, Any]) -> None:
     store = Store(api, "team-a", "llm")
@@ -198,6 +230,23 @@ def test_the_way_back_is_to_the_last_other_release_that_served_and_warm_while_it
     assert gradual.cluster == "", "KubeRay has scaled its replicas to nothing"
     unready = begin.way_back(KNOWN, Seen(active="c3", alive={"c3": "r3", "c1": "r1"}, ready={"c3": 1}), None)
     assert unready.cluster == "", "a cluster without a ready endpoint would be an outage"
+
+
+def test_the_way_back_is_to_what_served_before_even_if_another_has_served_since() -> None:
+    """r1, then r2, then r1 was there again without a record of its own, then r3."""
+    blue = Place(1, "r1", "c9")
+    known = [record(1, "r1"), record(2, "r2"), record(3, "r3", blue=blue)]
+    way = begin.way_back(known, Seen(active="c3", alive={"c3": "r3", "c9": "r1"}, ready={"c3": 1, "c9": 1}), None)
+    assert (way.target.number, way.cluster) == (1, "c9")
+
+
+def test_a_cluster_that_retires_a_second_time_is_known() -> None:
+    there = record(2, "r2", blue=Place(1, "r1", "c1"))
+    back = record(3, "r1", Outcome.NONE, kind=Kind.ROLLBACK, blue=Place(2, "r2", "c2"))
+    again = record(4, "r3", Outcome.NONE, blue=Place(1, "r1", "c1"))
+    assert not begin.retires_again([record(1, "r1"), there, back], back)
+    assert begin.retires_again([record(1, "r1"), there, back, again], again)
+    assert not begin.retires_again([record(1, "r1")], record(1, "r1", Outcome.NONE)), "nothing is blue at first"
 
 
 @pytest.mark.parametrize(("number", "said"), [(3, "serves already"), (9, "kept are: 1, 2, 3")])

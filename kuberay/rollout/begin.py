@@ -105,10 +105,9 @@ def way_back(known: list[Record], there: Seen, number: int | None) -> Way:
     """
     now = there.release_of(there.active)
     if number is None:
-        former = [one for one in known if one.outcome is Outcome.SERVES and one.green.release != now]
-        if not former:
+        target = _before(known, now)
+        if target is None:
             raise Refused("No other release has served before: there is nothing to go back to.")
-        target = former[-1]
     else:
         found = [one for one in known if one.number == number]
         if not found:
@@ -126,6 +125,15 @@ def way_back(known: list[Record], there: Seen, number: int | None) -> Way:
         return Way(target, warm[0], WARM_S)
     took = [_took(one) for one in known if one.green.release == release]
     return Way(target, "", next((one for one in reversed(took) if one), None))
+
+
+def _before(known: list[Record], release: str) -> Record | None:
+    """What served before this release: what its record says was blue, else the last other one that served."""
+    served = [one for one in known if one.outcome is Outcome.SERVES]
+    blue = next((one.blue for one in reversed(served) if one.green.release == release), Place())
+    told = [one for one in known if one.number == blue.revision and blue.release != release]
+    former = [one for one in served if one.green.release != release]
+    return (told or former[-1:] or [None])[0]
 
 
 def back(store: Store, known: list[Record], snapshot: Snapshot, way: Way) -> Record:
@@ -157,17 +165,30 @@ def back(store: Store, known: list[Record], snapshot: Snapshot, way: Way) -> Rec
     return record
 
 
+def retires_again(known: list[Record], record: Record) -> bool:
+    """Whether blue has retired before and come back. KubeRay's operator then remembers its first deletion time."""
+    return any(
+        one.blue.cluster == record.blue.cluster != "" and one.outcome is Outcome.SERVES
+        for one in known
+        if one.number != record.number
+    )
+
+
 def may_replace(current: Record | None) -> None:
     """Whether something else may be applied beside the change that has not ended.
 
     Raises:
         Refused: it is a rollout, which has to be decided about. (A deployment that nobody waited for just ends.)
     """
-    if current is not None and current.kind is not Kind.DEPLOY:
-        raise Refused(
-            f"Revision {current.number} (release {current.green.release}, by {current.by}) is being rolled out. "
-            "switchyard promote or switchyard abort ends it; switchyard history shows it."
-        )
+    if current is None or current.kind is Kind.DEPLOY:
+        return
+    about = f"Revision {current.number} (release {current.green.release}, by {current.by})"
+    if current.kind is Kind.ROLLBACK:
+        way_out = "" if current.warm else ", switchyard abort takes it back"
+        raise Refused(f"{about} is a rollback under way. switchyard rollback goes on with it{way_out}.")
+    raise Refused(
+        f"{about} is being rolled out. switchyard promote or switchyard abort ends it; switchyard history shows it."
+    )
 
 
 def _beside(store: Store, known: list[Record], snapshot: Snapshot, there: Seen) -> tuple[int, Place]:

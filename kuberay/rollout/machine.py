@@ -51,7 +51,8 @@ def step(record: Record, seen: Seen, now: datetime) -> Step:
     if "applied" not in record.times:
         return _apply(record, seen)
     if seen.spec_release != record.green.release:
-        return Finish(Outcome.FAILED, f"somebody else applied release {seen.spec_release or 'nothing'} meanwhile")
+        other = f"applied release {seen.spec_release}" if seen.spec_release else "deleted or suspended the RayService"
+        return Finish(Outcome.FAILED, f"somebody else {other} meanwhile")
     return _forward(record, seen, now)
 
 

@@ -35,6 +35,8 @@ from serve_app.decision import config_map
 
 LOOK_S = 30.0
 """A wait looks anew after so long, for what depends on the clock alone."""
+LIFE_S = 55.0
+"""A state that lasts is told again after so long."""
 MOST_REFUSALS = 10
 BEFORE = "before.json"
 """What blue had counted before the switch, for the watch of whoever goes on with this rollout."""
@@ -57,6 +59,7 @@ class Runner:
     def __init__(self, api: Api, namespace: str, store: Store, lease: Lease, examiner: Examiner, say: Say) -> None:
         self._api, self._namespace, self._store, self._lease = api, namespace, store, lease
         self._examiner, self._say = examiner, say
+        self._told, self._told_at = "", 0.0
 
     def run(self, number: int, leave: Collection[str] = ()) -> Record:
         """Go on until it has ended, or waits in one of the phases in ``leave``.
@@ -115,12 +118,18 @@ class Runner:
         while judged is None or (isinstance(judged[1], Wait) and not _left(judged[1], leave)):
             try:
                 for progress in wait_for(self._api, self._namespace, name, targets, judge, within=LOOK_S):
-                    phase, _, why = progress.text.partition("\n")
-                    if why:
-                        self._say(phase, why)
+                    self._tell(progress.text)
             except Incomplete:
                 self._store.read(number)  # raises where the record is gone
         return judged
+
+    def _tell(self, text: str) -> None:
+        """A wait's phase and reason, where they have changed, or as a sign of life."""
+        now = time.monotonic()
+        phase, _, why = text.partition("\n")
+        if why and (text != self._told or now - self._told_at > LIFE_S):
+            self._told, self._told_at = text, now
+            self._say(phase, why)
 
     def _do(self, following: Step, record: Record, there: Seen) -> Record:
         now = datetime.now(UTC)

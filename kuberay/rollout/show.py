@@ -51,12 +51,13 @@ def table(records: Sequence[Record], service: str) -> str:
     found = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("REVISION", "RELEASE", "KIND", "OUTCOME", "VERDICT", "BY", "BEGAN", "TOOK", "WHY"):
         found.add_column(column, no_wrap=column != "WHY")
+    serving = next((one for one in reversed(records) if one.outcome is Outcome.SERVES), None)
     for one in records:
         found.add_row(
             str(one.number),
             one.green.release,
             one.kind.value,
-            one.outcome.value or "running",
+            "served" if one.outcome is Outcome.SERVES and one is not serving else one.outcome.value or "running",
             one.verdict or "-",
             one.by or "-",
             one.began[:19].replace("T", " "),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 
@@ -10,7 +11,18 @@ from kuberay.errors import Conflict, NotFound, Refused
 from kuberay.kinds import CONFIGMAP, RAYCLUSTER
 from kuberay.names import INSTANCE_LABEL, SERVICE_LABEL, ours, release_name
 from kuberay.rayservice import Json
-from kuberay.rollout.record import Kind, Outcome, Place, Record, Wish, from_json, to_json, wish_to_json
+from kuberay.rollout.record import (
+    Kind,
+    Outcome,
+    Place,
+    Record,
+    Verb,
+    Wish,
+    from_json,
+    to_json,
+    wish_from_json,
+    wish_to_json,
+)
 from kuberay.rollout.seen import Seen
 from kuberay.snapshot import Object, dig, release_of
 
@@ -93,8 +105,22 @@ class Store:
         self.put(record.number, "record.json", to_json(record))
 
     def wish(self, number: int, wish: Wish) -> None:
-        """Say what is wanted of a revision that runs."""
-        self.put(number, "wish.json", wish_to_json(wish))
+        """Say what is wanted of a revision that runs. An abort is final: no promotion takes its place.
+
+        Raises:
+            Refused: somebody has aborted it, and it was to be promoted.
+        """
+        while True:
+            item = self._object(number)
+            there = wish_from_json(dig(item, "data", "wish.json"))
+            if there.verb is Verb.ABORT and wish.verb is not Verb.ABORT:
+                why = f" ({there.reason})" if there.reason else ""
+                raise Refused(f"Revision {number} was aborted by {there.by}{why}. Nothing was changed.")
+            seen = {"resourceVersion": item["metadata"]["resourceVersion"]}
+            with contextlib.suppress(Conflict):  # it was written meanwhile: look again
+                change = {"metadata": seen, "data": {"wish.json": wish_to_json(wish)}}
+                self._api.patch(CONFIGMAP, self.name(number), self._namespace, change)
+                return
 
     def put(self, number: int, key: str, text: str) -> None:
         """Keep a text beside the record."""
