@@ -213,6 +213,17 @@ def _diff(file: str, context: str | None, output: str, prices: Prices) -> Outloo
     return outlook
 
 
+_STUCK = (
+    "ErrImage",
+    "ImagePull",
+    "InvalidImageName",
+    "CreateContainerConfigError",
+    "CrashLoopBackOff",
+    "DEPLOY_FAILED",
+)
+"""What does not pass by itself."""
+
+
 def _deploy(
     file: str,
     context: str | None,
@@ -258,12 +269,18 @@ def _deploy(
     if not wait:
         return summary
     shown: dict[str, str] = {}
+    stuck = False
     for seconds, stages in steps.wait(api, service, release, timeout):
         for stage in stages:
             text = f"{stage.state.value:8} {stage.name}: {stage.detail}"
             if shown.get(stage.name) != text:
                 shown[stage.name] = text
                 say(f"{seconds:5.0f} s  {text}")
+            if not stuck and any(word in stage.detail for word in _STUCK):
+                stuck = True
+                say(
+                    f"{seconds:5.0f} s  -> switchyard doctor -f {file} says why, and what to do; Ctrl-C ends the waiting."
+                )
     if record is not None:
         drive(api, service.kubernetes.namespace, record, _unsaid)
     say(f"Release {release} serves. switchyard chat -f {file} talks to it; switchyard status -f {file} shows it.")

@@ -6,7 +6,7 @@ A problem that refuses is certain: what it names is missing, or can never be had
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -65,9 +65,19 @@ def preflight(service: Service, snapshot: Snapshot, wanted: Json, seen: Seen, *,
     found = [*_missing(service, seen), *_strategy(snapshot, wanted), *_gateway(service, seen)]
     if new_pods:
         nodes, cluster = list(snapshot.of("Node")), dig(wanted, "spec", "rayClusterConfig", default={})
-        found += [*shortages(nodes, cluster, seen.used, grows=seen.grows), *_quotas(snapshot, cluster)]
+        short = list(shortages(nodes, cluster, seen.used, grows=seen.grows))
+        if short and (names := _retired(snapshot)):
+            hint = f"{names} has retired, and makes room when it goes (switchyard status)."
+            short = [replace(one, next=f"{one.next} {hint}") for one in short]
+        found += [*short, *_quotas(snapshot, cluster)]
         found += _image(snapshot, service)
     return found
+
+
+def _retired(snapshot: Snapshot) -> str:
+    """RayClusters that are kept for a way back, or are leaving."""
+    used = {_name(one) for which in ("active", "pending") if (one := snapshot.cluster(which))}
+    return ", ".join(f"RayCluster {_name(one)}" for one in snapshot.of("RayCluster") if _name(one) not in used)
 
 
 def _strategy(snapshot: Snapshot, wanted: Json) -> Iterator[Problem]:

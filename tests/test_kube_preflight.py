@@ -53,6 +53,12 @@ def test_room_for_the_gpus() -> None:
     assert found(node(), seen=Seen(used=USED), new_pods=False) == [], "a change in place needs no room"
 
 
+def test_a_retired_cluster_makes_room_when_it_goes() -> None:
+    cluster = {"kind": "RayCluster", "metadata": {"name": "gemma-old"}}
+    [problem] = found(node(), cluster, seen=Seen(used=USED))
+    assert "RayCluster gemma-old has retired" in problem.next
+
+
 def test_more_gpus_than_any_node_has() -> None:
     [problem] = found(node(gpus=1), node("n2", gpus=2), change={"engine": {"tensor_parallel_size": 4}})
     assert "no node has more than 2" in problem.what
