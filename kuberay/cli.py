@@ -278,9 +278,7 @@ def _deploy(
                 say(f"{seconds:5.0f} s  {text}")
             if not stuck and any(word in stage.detail for word in _STUCK):
                 stuck = True
-                say(
-                    f"{seconds:5.0f} s  -> switchyard doctor -f {file} says why, and what to do; Ctrl-C ends the waiting."
-                )
+                say(f"         -> switchyard doctor -f {file} says why, and what to do. Ctrl-C ends the waiting.")
     if record is not None:
         drive(api, service.kubernetes.namespace, record, _unsaid)
     say(f"Release {release} serves. switchyard chat -f {file} talks to it; switchyard status -f {file} shows it.")
