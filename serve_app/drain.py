@@ -2,9 +2,10 @@
 
 Kubernetes takes a pod out of its Services and runs the hook; SIGTERM follows when the hook has ended. A worker waits
 for its own replicas: each listens on a port of its own in this pod (direct ingress) and tells in ``/health`` how many
-requests are in it. The head waits for the workers, which cannot live without it. Ray's own drain on SIGTERM
-(``RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S``) is turned off for this: it waits for replicas to move to other nodes, which
-they cannot where the whole cluster goes, and cuts streams after its 30 s.
+requests are in it. It also waits for what its HAProxy carries to replicas in other pods. The head waits for the
+workers, which cannot live without it. Ray's own drain on SIGTERM (``RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S``) is turned
+off for this: it waits for replicas to move to other nodes, which they cannot where the whole cluster goes, and cuts
+streams after its 30 s.
 
 Run as ``python -m serve_app.drain worker|head --within SECONDS``. Needs the standard library only.
 """
@@ -17,13 +18,14 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 SETTLE_S = 5.0
 """Until every node's packet filter knows that the pod is out of the Service; new requests still come meanwhile."""
 POLL_S = 1.0
-LISTEN = "0A"
+ESTABLISHED, LISTEN = "01", "0A"
+"""Of sockets, as the kernel numbers them (include/net/tcp_states.h)."""
 DASHBOARD_PORT = 8265
 FIRST_PORT, LAST_PORT = 30_000, 31_000
 """Ray Serve's defaults: RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT and its maximum."""
@@ -53,24 +55,44 @@ def drain(count: Callable[[], int], *, within_s: float, sleep: Callable[[float],
 
 
 def in_flight() -> int:
-    """Requests in the replicas of this pod. A replica that does not answer counts as none: it cannot serve either."""
-    return sum(_asked(port) for port in sorted(listening()))
+    """Requests in the replicas of this pod, and those that pass through it to others.
+
+    A replica that does not answer counts as none: it cannot serve either.
+    """
+    return sum(_asked(port) for port in sorted(listening())) + passing()
 
 
 def listening(proc: Path = Path("/proc")) -> set[int]:
     """Ports of replicas in this network namespace."""
-    found: set[int] = set()
+    ports = {_port(local) for local, _, state in _sockets(proc) if state == LISTEN}
+    return {port for port in ports if FIRST_PORT <= port < LAST_PORT}
+
+
+def passing(proc: Path = Path("/proc")) -> int:
+    """Connections from here to replicas in other pods.
+
+    HAProxy's own count leaves out the processes that a reload has retired, which may have streams still. A connection
+    without a request is closed after some seconds (``pool-purge-delay``).
+    """
+    places = [(local, remote) for local, remote, state in _sockets(proc) if state == ESTABLISHED]
+    own = {local.rsplit(":", 1)[0] for local, _ in places}
+    return sum(FIRST_PORT <= _port(remote) < LAST_PORT and remote.rsplit(":", 1)[0] not in own for _, remote in places)
+
+
+def _sockets(proc: Path) -> Iterator[tuple[str, str, str]]:
+    """Local place, remote place, state: as the kernel writes them, in hexadecimal."""
     for table in ("tcp", "tcp6"):
         try:
             rows = (proc / "net" / table).read_text().splitlines()[1:]
         except OSError:
             continue
         for row in rows:
-            _, local, _, state, *_ = row.split()
-            port = int(local.rsplit(":", 1)[1], 16)
-            if state == LISTEN and FIRST_PORT <= port < LAST_PORT:
-                found.add(port)
-    return found
+            _, local, remote, state, *_ = row.split()
+            yield local, remote, state
+
+
+def _port(place: str) -> int:
+    return int(place.rsplit(":", 1)[1], 16)
 
 
 def workers() -> int:
