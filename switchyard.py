@@ -139,7 +139,7 @@ for command in (
     cli_rollout.promote,
     cli_rollout.abort,
     cli_rollout.rollback,
-    cli_rollout.history,
+    cli_report.history,
     cli_report.report,
     cli_look.status,
     cli_look.doctor,

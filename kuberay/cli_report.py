@@ -1,4 +1,4 @@
-"""What looks back: ``report`` of one revision, and ``diff --revisions`` between two.
+"""What looks back: ``history``, ``report`` of one revision, and ``diff --revisions`` between two.
 
 They change nothing in the cluster. Exit codes: 0 done, 1 failed, 2 (``diff``) differences found, or wrong use.
 """
@@ -14,6 +14,7 @@ import typer
 from kuberay.cli_common import (
     ContextOption,
     MaybeFileOption,
+    NameArgument,
     NamespaceOption,
     OutputOption,
     Target,
@@ -22,6 +23,29 @@ from kuberay.cli_common import (
     target,
 )
 from kuberay.errors import KubeRayError
+
+
+def history(
+    name: NameArgument = None,
+    file: MaybeFileOption = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    output: OutputOption = "text",
+) -> None:
+    """List a service's revisions: who, when, how each ended.
+
+    Example: switchyard history -f deploy/gke-l4.yaml
+    """
+    from kuberay.rollout.show import as_json, table
+    from kuberay.rollout.store import Store
+
+    one_of(output, "text", "json")
+    try:
+        there = target(name, file, namespace, context)
+        known = Store(there.api, there.namespace, there.name).all()
+    except KubeRayError as error:
+        fail(error)
+    print(json.dumps([as_json(one) for one in known], indent=2) if output == "json" else table(known, there.name))
 
 
 def report(

@@ -1,4 +1,4 @@
-"""The sub-commands that decide what serves: ``rollout``, ``promote``, ``abort``, ``rollback``, ``history``.
+"""The sub-commands that decide what serves: ``rollout``, ``promote``, ``abort``, ``rollback``.
 
 Exit codes: 0 done, 1 it failed, was refused, aborted or rolled back, 2 wrong use, 130 ended by Ctrl-C, which leaves
 the rollout where it stands: the same command goes on with it.
@@ -155,28 +155,6 @@ def rollback(
         there = target(name, file, namespace, context)
         streams = proof(there, load, load_url, load_tokens, load_pause, load_out, say)
         done.append(_rollback(there, streams, revision, say, yes=yes))
-
-
-def history(
-    name: NameArgument = None,
-    file: MaybeFileOption = None,
-    namespace: NamespaceOption = None,
-    context: ContextOption = None,
-    output: OutputOption = "text",
-) -> None:
-    """List a service's revisions: who, when, how each ended.
-
-    Example: switchyard history -f deploy/gke-l4.yaml
-    """
-    from kuberay.rollout.show import as_json, table
-
-    one_of(output, "text", "json")
-    try:
-        there = target(name, file, namespace, context)
-        known = _store(there).all()
-    except KubeRayError as error:
-        fail(error)
-    print(json.dumps([as_json(one) for one in known], indent=2) if output == "json" else table(known, there.name))
 
 
 def _rollout(
