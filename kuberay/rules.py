@@ -189,5 +189,6 @@ def _is_dns_1123(name: str) -> bool:
 
 
 def _env(group: Json) -> dict[str, Any]:
+    """Of several of one name KubeRay looks at the first (``EnvVarByName``)."""
     found = dig(group, "template", "spec", "containers", 0, "env", default=[])
-    return {item["name"]: item.get("value") for item in found}
+    return {item["name"]: item.get("value") for item in reversed(found)}

@@ -9,12 +9,27 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kuberay.rules import violations
 from tests.e2e.kuberayrules import KubeRay, built, running
-from tests.rule_cases import CASES, CLUSTER, ENV, FAULT_TOLERANCE, GROUP, HEAD, OPTIONS, TIMEOUT, Case, base, changed
+from tests.rule_cases import (
+    ABSENT,
+    CASES,
+    CLUSTER,
+    ENV,
+    FAULT_TOLERANCE,
+    GROUP,
+    HEAD,
+    OPTIONS,
+    TIMEOUT,
+    UPGRADE,
+    V2,
+    Case,
+    base,
+    changed,
+)
 from tests.services import cluster_spec, merged, service
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
@@ -43,6 +58,8 @@ def test_case(kuberay: KubeRay, case: Case) -> None:
         assert bool(theirs) == bool(case.ours), theirs
 
 
+V2_ON = {"name": V2, "value": "1"}
+OFF: dict[str, Any] = {UPGRADE: ABSENT, f"{CLUSTER}.enableInTreeAutoscaling": False}
 ONE_CHANGE = st.sampled_from([case.changes for case in CASES if not case.stricter])
 WORDS = st.text(alphabet="aB1-._/ hms+0", max_size=6)
 NUMBERS = st.integers(-2, 102)
@@ -80,6 +97,7 @@ def stricter(item: dict[str, Any]) -> bool:
 
 @settings(max_examples=3000, deadline=None, derandomize=True, database=None)
 @given(changes=st.lists(ONE_CHANGE | ANY_CHANGE, min_size=1, max_size=3))
+@example(changes=[OFF | {f"{ENV}+": V2_ON}, {f"{ENV}+": V2_ON | {"value": ""}}])
 def test_any_mixture_of_changes_has_the_same_verdict(kuberay: KubeRay, changes: list[dict[str, Any]]) -> None:
     item = base()
     try:
