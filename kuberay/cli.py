@@ -213,17 +213,6 @@ def _diff(file: str, context: str | None, output: str, prices: Prices) -> Outloo
     return outlook
 
 
-_STUCK = (
-    "ErrImage",
-    "ImagePull",
-    "InvalidImageName",
-    "CreateContainerConfigError",
-    "CrashLoopBackOff",
-    "DEPLOY_FAILED",
-)
-"""What does not pass by itself."""
-
-
 def _deploy(
     file: str,
     context: str | None,
@@ -276,7 +265,7 @@ def _deploy(
             if shown.get(stage.name) != text:
                 shown[stage.name] = text
                 say(f"{seconds:5.0f} s  {text}")
-            if not stuck and any(word in stage.detail for word in _STUCK):
+            if not stuck and stage.stuck:
                 stuck = True
                 say(f"         -> switchyard doctor -f {file} says why, and what to do. Ctrl-C ends the waiting.")
     if record is not None:

@@ -180,7 +180,8 @@ def _rollout(
     api = there.api
     outlook = steps.look(api, service, prices_of(ctx, file))
     store = _store(there)
-    current = begin.running(store.all())
+    known = store.all()
+    current = begin.running(known)
     if outlook.plan.effect is not Effect.NOTHING:
         if not quiet:
             print("\n".join(plan_screen.lines(outlook)), flush=True)
@@ -190,7 +191,7 @@ def _rollout(
     streams.check()
     record = begin.forward(store, service, outlook, Kind.ROLLOUT, auto=auto)
     say("begin", f"revision {record.number}: release {record.green.release} beside {record.blue.release or 'nothing'}")
-    if begin.retires_again(store.all(), record):
+    if begin.retires_again(known, record):
         say("begin", _AGAIN.format(record.blue.cluster))
     with streams.during(record.number):
         steps.prepare(api, service, outlook)
@@ -229,11 +230,12 @@ def _wish(
         )
     if to < 100 and not record.incremental:
         raise Refused(f"--to is for the incremental strategy; {there.name} switches all at once ({record.strategy}).")
+    other = release_of(checked(file)).id if file is not None else record.green.release
     with streams.during(record.number):
         store.wish(record.number, Wish(verb, begin.who(), reason, force, to, record.breach))
         part = f", {to} % of the traffic" if to < 100 else ""
         say(verb.value, f"revision {record.number}: release {record.green.release}{part}")
-        if file is not None and (other := release_of(checked(file)).id) != record.green.release:
+        if other != record.green.release:
             say(verb.value, f"note: {file} is another release ({other}) than the one that is promoted")
         held = record.incremental and verb is Verb.PROMOTE  # where it was wished to, or where something went wrong
         return drive(there.api, there.namespace, record, say, leave=("hold",) if held else ())

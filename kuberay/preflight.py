@@ -14,6 +14,7 @@ from kuberay.config import SecretKey, Service
 from kuberay.fields import quantity
 from kuberay.gates import FEATURE, incremental_upgrade
 from kuberay.names import INCREMENTAL
+from kuberay.objects import name_of
 from kuberay.rayservice import Json, group_pods
 from kuberay.redact import shown
 from kuberay.room import Problem, Used, requests, shortages
@@ -76,8 +77,8 @@ def preflight(service: Service, snapshot: Snapshot, wanted: Json, seen: Seen, *,
 
 def _retired(snapshot: Snapshot) -> str:
     """RayClusters that are kept for a way back, or are leaving."""
-    used = {_name(one) for which in ("active", "pending") if (one := snapshot.cluster(which))}
-    return ", ".join(f"RayCluster {_name(one)}" for one in snapshot.of("RayCluster") if _name(one) not in used)
+    used = {name_of(one) for which in ("active", "pending") if (one := snapshot.cluster(which))}
+    return ", ".join(f"RayCluster {name_of(one)}" for one in snapshot.of("RayCluster") if name_of(one) not in used)
 
 
 def _strategy(snapshot: Snapshot, wanted: Json) -> Iterator[Problem]:
@@ -113,7 +114,7 @@ def _image(snapshot: Snapshot, service: Service) -> Iterator[Problem]:
                 told = dig(status, "state", "waiting", "message", default=reason)
                 yield Problem(
                     False,
-                    f"Pod {_name(pod)} waits for the image {image}, which could not be pulled: {shown(told)}",
+                    f"Pod {name_of(pod)} waits for the image {image}, which could not be pulled: {shown(told)}",
                     "switchyard doctor says why; deploy --probe tries the image alone.",
                 )
                 return
@@ -206,14 +207,10 @@ def _quotas(snapshot: Snapshot, cluster: Json) -> Iterator[Problem]:
             if name in hard and quantity(used.get(name, 0)) + amount > quantity(hard[name]):
                 yield Problem(
                     True,
-                    f"ResourceQuota {_name(quota)} allows {hard[name]} {name}; {used.get(name, 0)} are used and a new "
-                    f"cluster asks for {_plain(amount)} more.",
-                    f"Raise it: kubectl -n {snapshot.namespace} edit resourcequota {_name(quota)}",
+                    f"ResourceQuota {name_of(quota)} allows {hard[name]} {name}; {used.get(name, 0)} are used and a "
+                    f"new cluster asks for {_plain(amount)} more.",
+                    f"Raise it: kubectl -n {snapshot.namespace} edit resourcequota {name_of(quota)}",
                 )
-
-
-def _name(item: Object) -> str:
-    return item["metadata"]["name"]
 
 
 def _plain(amount: Any) -> str:

@@ -12,11 +12,13 @@ from decimal import Decimal
 
 from kuberay.accelerators import GPU_RESOURCE
 from kuberay.fields import quantity
+from kuberay.objects import name_of
 from kuberay.rayservice import Json, group_pods
 from kuberay.snapshot import Object, dig, labels
 
 Used = Mapping[str, Mapping[str, Decimal]]
 """What pods ask for, by node and resource."""
+_RESOURCES = (GPU_RESOURCE, "cpu", "memory")
 _NONE = Decimal(0)
 _GIB = 2**30
 
@@ -73,12 +75,12 @@ def shortages(nodes: Sequence[Object], cluster: Json, used: Used, *, grows: bool
     nodes = [node for node in nodes if not dig(node, "spec", "unschedulable", default=False)]
     if not nodes:
         return
-    free = {_name(node): _free(node, used.get(_name(node), {})) for node in nodes}
+    free = {name_of(node): _free(node, used.get(name_of(node), {})) for node in nodes}
     # First those that few nodes can take: a worker without its GPU's node is lost, a head goes anywhere.
     for group in sorted(_groups(cluster), key=lambda one: one.needs.get(GPU_RESOURCE, _NONE), reverse=True):
         fitting = [node for node in nodes if _selected(node, group.selector)]
         problem = _gpus(group, fitting, free, grows=grows)
-        placed = _place(group, [free[_name(node)] for node in fitting])
+        placed = _place(group, [free[name_of(node)] for node in fitting])
         if problem is None and placed < group.count and fitting:
             problem = _others(group, fitting, placed, grows=grows)
         if problem is not None:
@@ -100,7 +102,7 @@ def _gpus(
     each = int(group.needs.get(GPU_RESOURCE, 0))
     if not each or not group.count:
         return None
-    room = sum(int(max(free[_name(node)].get(GPU_RESOURCE, _NONE), _NONE)) // each for node in fitting)
+    room = sum(int(max(free[name_of(node)][GPU_RESOURCE], _NONE)) // each for node in fitting)
     if room >= group.count:
         return None
     largest = max((int(_allocatable(node, GPU_RESOURCE)) for node in fitting), default=0)
@@ -146,7 +148,7 @@ def _others(group: _Group, fitting: list[Object], placed: int, *, grows: bool) -
 
 def _place(group: _Group, rooms: Sequence[dict[str, Decimal]]) -> int:
     """Pods that found a place, each in the first room that has all it asks for, which it takes away from there."""
-    needs = {name: group.needs.get(name, _NONE) for name in (GPU_RESOURCE, "cpu", "memory")}
+    needs = {name: group.needs.get(name, _NONE) for name in _RESOURCES}
     for placed in range(group.count):
         room = next((one for one in rooms if all(one[name] >= needs[name] for name in needs)), None)
         if room is None:
@@ -157,7 +159,7 @@ def _place(group: _Group, rooms: Sequence[dict[str, Decimal]]) -> int:
 
 
 def _free(node: Object, used: Mapping[str, Decimal]) -> dict[str, Decimal]:
-    return {name: _allocatable(node, name) - used.get(name, _NONE) for name in (GPU_RESOURCE, "cpu", "memory")}
+    return {name: _allocatable(node, name) - used.get(name, _NONE) for name in _RESOURCES}
 
 
 def _allocatable(node: Object, resource: str) -> Decimal:
@@ -178,7 +180,3 @@ def _shown(amounts: Mapping[str, Decimal]) -> str:
 def _selected(node: Object, selector: Mapping[str, str]) -> bool:
     mine = labels(node)
     return all(mine.get(key) == value for key, value in selector.items())
-
-
-def _name(item: Object) -> str:
-    return item["metadata"]["name"]

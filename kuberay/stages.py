@@ -21,6 +21,17 @@ class State(StrEnum):
     FAILED = "failed"
 
 
+_STUCK = (
+    "ErrImage",
+    "ImagePull",
+    "InvalidImageName",
+    "CreateContainerConfigError",
+    "CrashLoopBackOff",
+    "DEPLOY_FAILED",
+)
+"""In what Kubernetes and Serve say."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """One stage.
@@ -34,6 +45,11 @@ class Stage:
     name: str
     state: State
     detail: str = ""
+
+    @property
+    def stuck(self) -> bool:
+        """What holds it up does not pass by itself."""
+        return any(word in self.detail for word in _STUCK)
 
 
 def stages(snapshot: Snapshot, release: str) -> list[Stage]:

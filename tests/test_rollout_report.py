@@ -190,7 +190,10 @@ def run(fake: FakeKubernetes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_report_writes_the_page_and_its_pictures(run: Run, tmp_path: Path) -> None:
     done = run("report", "--out", "deep/out.html", "--png")
     assert done.exit_code == 0, done.output
-    assert "requests dropped" in done.stdout and "Wrote deep/out.html, deep/out-" in done.stdout
+    assert (
+        "requests dropped" in done.stdout
+        and "Wrote deep/out.html, deep/out-traffic.png, deep/out-crossing-1.png." in done.stdout
+    )
     assert "revision 2" in words((tmp_path / "deep/out.html").read_text())
     pictures = sorted(path.name for path in (tmp_path / "deep").glob("*.png"))
     assert pictures == ["out-crossing-1.png", "out-traffic.png"]

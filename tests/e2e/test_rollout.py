@@ -135,9 +135,9 @@ def test_a_held_release_survives_its_operator_and_its_command_and_is_promoted_fr
     assert long.ended().release == record["blue"]["release"]
 
 
-def test_who_may_only_look_sees_the_history_and_the_report(service: Service, kube: Kube) -> None:
+def test_who_may_only_look_sees_the_history_and_the_report(service: Service) -> None:
     rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list"]}]
-    looker = somebody(kube, service.api, service.namespace, service.folder, "looker", rules)
+    looker = somebody(service.kube, service.api, service.namespace, service.folder, "looker", rules)
     for words in (["history", "-o", "json"], ["report", "-o", "json"], ["diff", "--revisions", "1", "2"]):
         process = service.start(*words, more={"KUBECONFIG": str(looker)})
         said, _ = process.communicate(timeout=60)
