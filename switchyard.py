@@ -9,16 +9,19 @@ import typer
 
 import bench.cli
 import cluster.cli
-import kuberay.cli
+import kuberay.cli.changes
 import service_file
 from bench import cli_planning
-from kuberay import cli_forward, cli_look, cli_report, cli_rollout
+from kuberay.cli import forward as cli_forward
+from kuberay.cli import look as cli_look
+from kuberay.cli import report as cli_report
+from kuberay.cli import rollout as cli_rollout
 from serve_app import __version__, cli
 from serve_app.config import ServiceConfig
 
 if TYPE_CHECKING:
     from bench.price_table import Prices as MachinePrices
-    from kuberay.capacity import Prices
+    from kuberay.plan.capacity import Prices
 
 LOCAL = "http://localhost:8000"
 OnClusterOption = Annotated[
@@ -48,7 +51,7 @@ def _gpu_prices(file: str) -> Prices:
     """What GPUs cost in the cluster that a service file describes; nothing is known without such a section."""
     from cluster import errors, load
     from cluster.gpus import machine
-    from kuberay.capacity import UNPRICED, Prices
+    from kuberay.plan.capacity import UNPRICED, Prices
 
     try:
         config, listed = load.load(file).config, load.load_prices()
@@ -132,9 +135,9 @@ def _where(url: str, file: str | None, *, preview: bool) -> AbstractContextManag
 
 app.add_typer(cli.config_app, name="config")
 for command in (
-    kuberay.cli.render,
-    kuberay.cli.diff,
-    kuberay.cli.deploy,
+    kuberay.cli.changes.render,
+    kuberay.cli.changes.diff,
+    kuberay.cli.changes.deploy,
     cli_rollout.rollout,
     cli_rollout.promote,
     cli_rollout.abort,
@@ -144,9 +147,9 @@ for command in (
     cli_look.status,
     cli_look.doctor,
     cli_look.logs,
-    kuberay.cli.suspend,
-    kuberay.cli.resume,
-    kuberay.cli.delete,
+    kuberay.cli.changes.suspend,
+    kuberay.cli.changes.resume,
+    kuberay.cli.changes.delete,
 ):
     app.command()(command)
 app.command("port-forward")(cli_forward.port_forward)

@@ -6,10 +6,10 @@ A command says the same in gcloud's words; where gcloud has no flag for a field,
 from __future__ import annotations
 
 import json
-import shlex
 from typing import Any
 
 from cluster.config import ClusterConfig
+from cluster.explain_gke import cluster, labels, line, pool
 from cluster.model import Action, Key, Spec, Verb
 
 
@@ -33,13 +33,13 @@ def _create(config: ClusterConfig, key: Key, spec: Spec) -> list[str]:
     region, project = f"--region={config.region}", f"--project={config.project}"
     match key.kind:
         case "apis":
-            return [_line("services enable", *spec["services"], project)]
+            return [line("services enable", *spec["services"], project)]
         case "network":
-            return [_line("compute networks create", key.name, "--subnet-mode=custom", _about(spec), project)]
+            return [line("compute networks create", key.name, "--subnet-mode=custom", _about(spec), project)]
         case "subnetwork":
             ranges = ",".join(f"{item['rangeName']}={item['ipCidrRange']}" for item in spec["secondaryIpRanges"])
             return [
-                _line(
+                line(
                     "compute networks subnets create",
                     key.name,
                     f"--network={config.name}",
@@ -54,8 +54,8 @@ def _create(config: ClusterConfig, key: Key, spec: Spec) -> list[str]:
         case "router":
             nat = [f"--router={key.name}", "--auto-allocate-nat-external-ips", "--nat-all-subnet-ip-ranges"]
             return [
-                _line("compute routers create", key.name, f"--network={config.name}", _about(spec), region, project),
-                _line("compute routers nats create", "nat", *nat, region, project),
+                line("compute routers create", key.name, f"--network={config.name}", _about(spec), region, project),
+                line("compute routers nats create", "nat", *nat, region, project),
             ]
         case "firewall":
             allow = ",".join(f"{rule['IPProtocol']}:{port}" for rule in spec["allowed"] for port in rule["ports"])
@@ -65,7 +65,7 @@ def _create(config: ClusterConfig, key: Key, spec: Spec) -> list[str]:
                 f"--target-tags={','.join(spec['targetTags'])}",
             ]
             return [
-                _line(
+                line(
                     "compute firewall-rules create",
                     key.name,
                     f"--network={config.name}",
@@ -77,7 +77,7 @@ def _create(config: ClusterConfig, key: Key, spec: Spec) -> list[str]:
             ]
         case "service-account":
             return [
-                _line(
+                line(
                     "iam service-accounts create",
                     key.name,
                     f"--display-name={spec['displayName']}",
@@ -89,7 +89,7 @@ def _create(config: ClusterConfig, key: Key, spec: Spec) -> list[str]:
             return [_grant(config, spec, "add")]
         case "bucket":
             return [
-                _line(
+                line(
                     "storage buckets create",
                     f"gs://{key.name}",
                     f"--location={spec['location']}",
@@ -97,7 +97,7 @@ def _create(config: ClusterConfig, key: Key, spec: Spec) -> list[str]:
                     "--public-access-prevention",
                     project,
                 ),
-                _line("storage buckets update", f"gs://{key.name}", "--versioning", f"--update-labels={_pairs(spec)}"),
+                line("storage buckets update", f"gs://{key.name}", "--versioning", f"--update-labels={_pairs(spec)}"),
                 f"# lifecycle: gcloud storage buckets update gs://{key.name} --lifecycle-file=FILE, with "
                 + json.dumps(spec["lifecycle"]),
             ]
@@ -105,35 +105,33 @@ def _create(config: ClusterConfig, key: Key, spec: Spec) -> list[str]:
             about = [_about(spec), f"--labels={_pairs(spec)}", f"--location={config.region}", project]
             policies = json.dumps(list(spec["cleanupPolicies"].values()))
             return [
-                _line("artifacts repositories create", key.name, "--repository-format=docker", *about),
+                line("artifacts repositories create", key.name, "--repository-format=docker", *about),
                 f"# cleanup: gcloud artifacts repositories set-cleanup-policies {key.name} --policy=FILE: {policies}",
             ]
         case "secret":
-            labels = f"--labels={_pairs(spec)}"
-            return [_line("secrets create", key.name, "--replication-policy=automatic", labels, project)]
+            flag = f"--labels={_pairs(spec)}"
+            return [line("secrets create", key.name, "--replication-policy=automatic", flag, project)]
         case "secret-version":
-            return [f'printf %s "$HF_TOKEN" | {_line("secrets versions add", key.name, "--data-file=-", project)}']
+            return [f'printf %s "$HF_TOKEN" | {line("secrets versions add", key.name, "--data-file=-", project)}']
         case "cluster":
-            return [_cluster(config, spec)]
+            return [cluster(config, spec)]
         case "node-pool":
-            return [_pool(config, key, spec)]
+            return [pool(config, key, spec)]
         case "channel":
             email = spec["labels"]["email_address"]
             flags = ["--type=email", f"--display-name={spec['displayName']}", f"--channel-labels=email_address={email}"]
             return [
-                _line(
-                    "beta monitoring channels create", *flags, f"--user-labels={_labels(spec['userLabels'])}", project
-                )
+                line("beta monitoring channels create", *flags, f"--user-labels={labels(spec['userLabels'])}", project)
             ]
         case "alert":
-            return [_line("monitoring policies create", f"--policy={json.dumps(spec)}", project)]
+            return [line("monitoring policies create", f"--policy={json.dumps(spec)}", project)]
         case "dashboard":
-            return [_line("monitoring dashboards create", f"--config={json.dumps(spec)}", project)]
+            return [line("monitoring dashboards create", f"--config={json.dumps(spec)}", project)]
         case "budget":
             amount = spec["amount"]["specifiedAmount"]
             rules = [f"--threshold-rule=percent={rule['thresholdPercent']}" for rule in spec["thresholdRules"]]
             return [
-                _line(
+                line(
                     "billing budgets create",
                     "--billing-account=ACCOUNT",
                     f"--display-name={spec['displayName']}",
@@ -146,113 +144,12 @@ def _create(config: ClusterConfig, key: Key, spec: Spec) -> list[str]:
             return [f"# {key}: gcloud has no command for it"]
 
 
-def _cluster(config: ClusterConfig, spec: Spec) -> str:
-    system = spec["nodePools"][0]
-    bounds, node = system["autoscaling"], system["config"]
-    flags = [
-        f"--location={config.location}",
-        f"--release-channel={spec['releaseChannel']['channel'].lower()}",
-        f"--network={config.name}",
-        f"--subnetwork={config.name}",
-        "--enable-ip-alias",
-        "--cluster-secondary-range-name=pods",
-        "--services-secondary-range-name=services",
-        "--enable-private-nodes",
-        "--enable-dns-access",
-        "--no-enable-ip-access",
-        "--enable-dataplane-v2",
-        "--gateway-api=standard",
-        f"--workload-pool={spec['workloadIdentityConfig']['workloadPool']}",
-        "--enable-managed-prometheus",
-        "--monitoring=SYSTEM,DCGM",
-        "--logging=SYSTEM,WORKLOAD",
-        "--enable-cost-allocation",
-        "--enable-image-streaming",
-        "--enable-shielded-nodes",
-        "--autoscaling-profile=optimize-utilization",
-        "--addons=GcePersistentDiskCsiDriver,GcsFuseCsiDriver"
-        + (",RayOperator" if "rayOperatorConfig" in spec["addonsConfig"] else ""),
-        f"--labels={_labels(spec['resourceLabels'])}",
-        "--num-nodes=1",
-        "--enable-autoscaling",
-        f"--total-min-nodes={bounds['totalMinNodeCount']}",
-        f"--total-max-nodes={bounds['totalMaxNodeCount']}",
-        *_node_flags(node),
-    ]
-    if "rayOperatorConfig" in spec["addonsConfig"]:
-        flags += ["--enable-ray-cluster-logging", "--enable-ray-cluster-monitoring"]
-    return _line("container clusters create", config.name, *flags, f"--project={config.project}") + (
-        "  # its pool is called default-pool there; ours is called system"
-    )
-
-
-def _pool(config: ClusterConfig, key: Key, spec: Spec) -> str:
-    bounds, node = spec["autoscaling"], spec["config"]
-    flags = [
-        f"--cluster={config.name}",
-        f"--location={config.location}",
-        f"--num-nodes={spec['initialNodeCount']}",
-        "--enable-autoscaling",
-        f"--total-min-nodes={bounds['totalMinNodeCount']}",
-        f"--total-max-nodes={bounds['totalMaxNodeCount']}",
-        f"--location-policy={bounds['locationPolicy']}",
-        *_node_flags(node),
-    ]
-    for gpu in node.get("accelerators", ()):
-        driver = gpu["gpuDriverInstallationConfig"]["gpuDriverVersion"].lower()
-        flags.append(
-            f"--accelerator=type={gpu['acceleratorType']},count={gpu['acceleratorCount']},gpu-driver-version={driver}"
-        )
-    if taints := node.get("taints"):
-        effects = {"NO_SCHEDULE": "NoSchedule", "NO_EXECUTE": "NoExecute", "PREFER_NO_SCHEDULE": "PreferNoSchedule"}
-        flags.append("--node-taints=" + ",".join(f"{t['key']}={t['value']}:{effects[t['effect']]}" for t in taints))
-    if zones := spec.get("locations"):
-        flags.append(f"--node-locations={','.join(zones)}")
-    flags.append(f"--labels={_labels(node['resourceLabels'])}")  # of the machines; clusters create has it as well
-    if node.get("spot"):
-        flags.append("--spot")
-    if ssds := node.get("ephemeralStorageLocalSsdConfig"):
-        flags.append(f"--ephemeral-storage-local-ssd=count={ssds['localSsdCount']}")
-    if "placementPolicy" in spec:
-        flags.append("--placement-type=COMPACT")
-    if "networkConfig" in spec:
-        flags.append("--accelerator-network-profile=auto")
-    if upgrade := spec.get("upgradeSettings"):
-        flags += [
-            f"--max-surge-upgrade={upgrade['maxSurge']}",
-            f"--max-unavailable-upgrade={upgrade['maxUnavailable']}",
-        ]
-    line = _line("container node-pools create", key.name, *flags, f"--project={config.project}")
-    if grace := node["kubeletConfig"].get("shutdownGracePeriodSeconds"):
-        line += f"  # and --system-config-from-file with kubeletConfig.shutdownGracePeriodSeconds: {grace}"
-    return line
-
-
-def _node_flags(node: Spec) -> list[str]:
-    flags = [
-        f"--machine-type={node['machineType']}",
-        f"--disk-type={node['diskType']}",
-        f"--disk-size={node['diskSizeGb']}",
-        f"--service-account={node['serviceAccount']}",
-        f"--scopes={','.join(node['oauthScopes'])}",
-        f"--tags={','.join(node['tags'])}",
-        "--image-type=COS_CONTAINERD",
-        "--enable-gvnic",
-        "--workload-metadata=GKE_METADATA",
-        "--shielded-integrity-monitoring",
-        "--no-enable-insecure-kubelet-readonly-port",
-    ]
-    if node["shieldedInstanceConfig"].get("enableSecureBoot"):
-        flags.append("--shielded-secure-boot")
-    return flags
-
-
 def _update(config: ClusterConfig, action: Action) -> list[str]:
     kind, name = action.key
     if kind == "apis":
         have: list[str] = action.found.spec.get("services", []) if action.found else []
         missing = [service for service in action.spec["services"] if service not in have]
-        return [_line("services enable", *missing, f"--project={config.project}")]
+        return [line("services enable", *missing, f"--project={config.project}")]
     command = {
         "cluster": f"container clusters update {name} --location={config.location}",
         "node-pool": f"container node-pools update {name} --cluster={config.name} --location={config.location}",
@@ -315,11 +212,7 @@ def _grant(config: ClusterConfig, spec: Spec, verb: str) -> str:
         flags.append(f"--project={config.project}")
     if spec["on"] == "project":
         flags.append("--condition=None")
-    return _line(f"{command[0]} {verb}-iam-policy-binding", command[1], *flags)
-
-
-def _line(command: str, *words: str) -> str:
-    return " ".join(["gcloud", command, *(shlex.quote(word) for word in words if word)])
+    return line(f"{command[0]} {verb}-iam-policy-binding", command[1], *flags)
 
 
 def _about(spec: Spec) -> str:
@@ -327,8 +220,4 @@ def _about(spec: Spec) -> str:
 
 
 def _pairs(spec: Spec) -> str:
-    return _labels(spec["labels"])
-
-
-def _labels(labels: Spec) -> str:
-    return ",".join(f"{key}={value}" for key, value in labels.items())
+    return labels(spec["labels"])

@@ -56,8 +56,7 @@ class Monitoring:
 
     def update(self, action: Action) -> Steps:
         _, kind, name = _CLIENTS[action.key.kind]
-        assert action.found is not None
-        spec = {**self._with_channel(action.key, action.spec), "name": action.found.facts["name"]}
+        spec = {**self._with_channel(action.key, action.spec), "name": action.existing.facts["name"]}
         method = getattr(self._api(action.key.kind), f"update_{name}")
         self._call.write(f"monitoring.Update{kind}", method, {name: self._message(action.key.kind, kind, spec)})
         yield from ()
@@ -164,7 +163,6 @@ class Budgets:
         yield from ()
 
     def update(self, action: Action) -> Steps:
-        assert action.found is not None
         changed = {change.path.split(".")[0] for change in action.changes}
         paths = {
             "displayName": "display_name",
@@ -173,7 +171,7 @@ class Budgets:
             "thresholdRules": "threshold_rules",
         }
         request = {
-            "budget": self._message({**action.spec, "name": action.found.facts["name"]}),
+            "budget": self._message({**action.spec, "name": action.existing.facts["name"]}),
             "update_mask": mask(*sorted(paths[part] for part in changed)),
         }
         self._call.write("billingbudgets.UpdateBudget", self._api.update_budget, request)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 
 from cluster.errors import KubernetesFailed
@@ -94,13 +94,12 @@ def from_kubeconfig(path: str | None, context: str | None = None) -> Kube:
     from kubernetes import client, config
 
     try:
-        api = config.new_client_from_config(config_file=path, context=context)
+        api = cast(client.ApiClient, config.new_client_from_config(config_file=path, context=context))
     except (config.ConfigException, OSError) as error:
         where = path or "$KUBECONFIG or ~/.kube/config"
         raise KubernetesFailed(
             f"No cluster in {where}: {error}. Write it with: switchyard cluster kubeconfig"
         ) from error
-    assert isinstance(api, client.ApiClient)
     return Kube(api, api.configuration.host)
 
 

@@ -172,6 +172,17 @@ class Action:
     def __str__(self) -> str:
         return f"{self.verb} {self.key}"
 
+    @property
+    def existing(self) -> Found:
+        """What was found, for a step that only what was found can have.
+
+        Raises:
+            ValueError: nothing was.
+        """
+        if self.found is None:
+            raise ValueError(f"{self} is planned for something that was not found.")
+        return self.found
+
 
 @dataclass(frozen=True)
 class Plan:

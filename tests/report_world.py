@@ -8,16 +8,16 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from kuberay.manifest import objects, release_of
-from kuberay.rayservice import Json
-from kuberay.rollout.between import Side
+from kuberay.manifests.manifest import objects, release_of
+from kuberay.manifests.rayservice import Json
+from kuberay.rollout.proof.between import Side
+from kuberay.rollout.proof.story import Story, tell
+from kuberay.rollout.proof.trips import Load, Trip, pack
+from kuberay.rollout.proof.trips import Outcome as Became
 from kuberay.rollout.record import Kind, Outcome, Place, Record, Verb, Wish, to_json, wish_to_json
-from kuberay.rollout.story import Story, tell
-from kuberay.rollout.trips import Load, Trip, pack
-from kuberay.rollout.trips import Outcome as Became
-from kuberay.rollout.verdict import Finding, Verdict
-from kuberay.rollout.verdict import Kind as Relation
-from kuberay.rollout.verdict import Outcome as Found
+from kuberay.rollout.validation.verdict import Finding, Verdict
+from kuberay.rollout.validation.verdict import Kind as Relation
+from kuberay.rollout.validation.verdict import Outcome as Found
 from tests.services import service
 
 T0 = 1_800_000_000.0

@@ -16,7 +16,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from kuberay.rollout.checks import Place
+from kuberay.rollout.validation.checks import Place
 from serve_app.config import ServiceConfig
 from serve_app.engine import Health
 from serve_app.errors import BadRequest, GenerationFailed, NotFound

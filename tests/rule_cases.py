@@ -1,4 +1,4 @@
-"""RayServices that KubeRay refuses, or nearly: :mod:`kuberay.rules` and KubeRay's own code are asked about them."""
+"""RayServices that KubeRay refuses, or nearly: KubeRay's own code is asked about them beside ours."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kuberay.rayservice import Json
+from kuberay.manifests.rayservice import Json
 from tests.services import rendered, service
 
 INCREMENTAL = {

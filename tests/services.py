@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from kuberay.config import Service, load, parse
-from kuberay.manifest import objects
-from kuberay.rayservice import Json
+from kuberay.manifests.manifest import objects
+from kuberay.manifests.rayservice import Json
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 ON_KUBERNETES = sorted(file for file in DEPLOY.glob("*.yaml") if "kubernetes" in yaml.safe_load(file.read_text()))

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kuberay import bundle
 from kuberay.errors import ConfigError
-from kuberay.redact import LOG_LIMIT, REDACTED, redact, redact_object, tail
+from kuberay.look import bundle
+from kuberay.look.redact import LOG_LIMIT, REDACTED, redact, redact_object, tail
 from kuberay.snapshot import Snapshot
 from tests.bundles import case
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from kuberay.capacity import UNPRICED, Prices, switch
 from kuberay.config import load
-from kuberay.diff import Effect, Plan, plan
-from kuberay.manifest import objects
+from kuberay.manifests.manifest import objects
+from kuberay.plan.capacity import UNPRICED, Prices, switch
+from kuberay.plan.diff import Effect, Plan, plan
 from kuberay.snapshot import Snapshot
 
 DEPLOY = Path(__file__).parent.parent / "deploy"

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from kuberay import bundle
-from kuberay.causes.texts import CAUSES
-from kuberay.doctor import checks, diagnose
-from kuberay.findings import Finding
-from kuberay.objects import moment
-from kuberay.redact import LOG_LIMIT, shown
-from kuberay.screens import doctor_screen
+from kuberay.cli.screens import doctor_screen
+from kuberay.doctor.causes.texts import CAUSES
+from kuberay.doctor.diagnose import checks, diagnose
+from kuberay.doctor.findings import Finding
+from kuberay.look import bundle
+from kuberay.look.objects import moment
+from kuberay.look.redact import LOG_LIMIT, shown
 from kuberay.snapshot import Snapshot
 from tests.bundles import FOLDER, NOW, Case, case, cases, texts
 

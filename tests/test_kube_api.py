@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from kuberay import kinds
-from kuberay.api import Api
-from kuberay.connection import connect
+from kuberay.api import kinds
+from kuberay.api.client import Api
+from kuberay.api.connection import connect
 from kuberay.errors import ApiError, ConfigError, Conflict, Forbidden, Invalid, NotFound, Unauthorized, Unreachable
 from tests.fake_kubernetes import FakeKubernetes, Reply, Request, fake_kubernetes, status
 

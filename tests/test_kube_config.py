@@ -9,7 +9,7 @@ import pytest
 
 from kuberay.config import Service, load, parse
 from kuberay.errors import ConfigError
-from kuberay.manifest import objects
+from kuberay.manifests.manifest import objects
 from tests.services import BASE, merged, service, text
 
 DIGEST = "@sha256:" + "0" * 64

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from kuberay.api import Api
-from kuberay.connection import connect
+from kuberay.api.client import Api
+from kuberay.api.connection import connect
 from kuberay.errors import ConfigError, Unauthorized, Unreachable
 from tests.fake_kubernetes import FakeKubernetes, Reply, certificate, fake_kubernetes, status
 

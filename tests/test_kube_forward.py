@@ -14,8 +14,8 @@ from typing import BinaryIO
 
 import pytest
 
-from kuberay.api import Api
-from kuberay.connection import connect
+from kuberay.api.client import Api
+from kuberay.api.connection import connect
 from kuberay.errors import Forbidden, NotFound, Unreachable
 from tests.fake_kubernetes import FakeKubernetes, fake_kubernetes, status
 

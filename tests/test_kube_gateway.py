@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from kuberay.api import Api
-from kuberay.connection import connect
-from kuberay.deploy import attach
+from kuberay.actions.deploy import attach
+from kuberay.api.client import Api
+from kuberay.api.connection import connect
 from kuberay.errors import Refused
-from kuberay.gateway import policies
+from kuberay.look.status import status
+from kuberay.manifests.gateway import policies
 from kuberay.names import INCREMENTAL, RELEASE
-from kuberay.preflight import Seen, preflight
-from kuberay.rollout.load import to_service
+from kuberay.plan.preflight import Seen, preflight
+from kuberay.rollout.proof.load import to_service
 from kuberay.rollout.run import paced
 from kuberay.rollout.seen import HELD, Pace
 from kuberay.snapshot import Snapshot
-from kuberay.status import status
 from tests.fake_kubernetes import FakeKubernetes, fake_kubernetes
 from tests.kubernetes_memory import Memory
 from tests.services import rendered, service

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from kuberay.api import Api
-from kuberay.cli_common import Target
-from kuberay.cli_forward import _report_failures, _token_command
-from kuberay.connection import connect
+from kuberay.api.client import Api
+from kuberay.api.connection import connect
+from kuberay.cli.common import Target
+from kuberay.cli.forward import _report_failures, _token_command
 from kuberay.errors import ApiError, NotFound
 from switchyard import app
 from tests.fake_kubernetes import FakeKubernetes, Reply, Request, fake_kubernetes, status

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from kuberay import kinds
-from kuberay.api import Api
-from kuberay.connection import connect
+from kuberay.api import kinds
+from kuberay.api.client import Api
+from kuberay.api.connection import connect
+from kuberay.api.proxy import Dashboard
 from kuberay.errors import NotFound, Unreachable
-from kuberay.observe import observe, observe_all
-from kuberay.proxy import Dashboard
-from kuberay.trimming import referenced, worrying
+from kuberay.observing.observe import observe, observe_all
+from kuberay.observing.trimming import referenced, worrying
 from tests.fake_kubernetes import FakeKubernetes, fake_kubernetes
 from tests.kube_fixtures import HASH, Fleet
 from tests.kube_world import CLUSTER, REPORT, World

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from kuberay.gates import incremental_upgrade
-from kuberay.preflight import Seen, preflight, references
-from kuberay.room import Problem, requests
+from kuberay.look.gates import incremental_upgrade
+from kuberay.plan.preflight import Seen, preflight, references
+from kuberay.plan.room import Problem, requests
 from kuberay.snapshot import Snapshot
 from tests.services import rendered, service
 

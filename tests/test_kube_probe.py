@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from kuberay.api import Api
-from kuberay.capacity import Switch
-from kuberay.connection import connect
-from kuberay.diff import Effect, Plan
+from kuberay.actions.probe import Outcome, outcome, probe_pod, undecided
+from kuberay.actions.probing import probe
+from kuberay.api.client import Api
+from kuberay.api.connection import connect
 from kuberay.errors import Forbidden
-from kuberay.manifest import objects
-from kuberay.outlook import Outlook
-from kuberay.probe import Outcome, outcome, probe_pod, undecided
-from kuberay.probing import probe
+from kuberay.manifests.manifest import objects
+from kuberay.plan.capacity import Switch
+from kuberay.plan.diff import Effect, Plan
+from kuberay.plan.outlook import Outlook
 from kuberay.snapshot import Snapshot
 from tests.fake_kubernetes import FakeKubernetes, Reply, Request, fake_kubernetes, status
 from tests.services import rendered, service

@@ -14,8 +14,8 @@ from tests.kube_fixtures import Fleet
 
 READ = """
 import json, re, sys, time
-from kuberay.api import Api
-from kuberay.observe import observe_all
+from kuberay.api.client import Api
+from kuberay.observing.observe import observe_all
 api = Api.connect(kubeconfig=sys.argv[1])
 begun = time.process_time()
 found = observe_all(api)

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from kuberay import kinds
-from kuberay.api import Api
-from kuberay.connection import connect
-from kuberay.deploy import API_SERVER, targets, wait
+from kuberay.actions.deploy import API_SERVER, targets, wait
+from kuberay.api import kinds
+from kuberay.api.client import Api
+from kuberay.api.connection import connect
+from kuberay.api.watching import Change
 from kuberay.errors import Forbidden, Incomplete
+from kuberay.observing.wait import WARNINGS, Target, Verdict, wait_for
 from kuberay.snapshot import Snapshot, dig
-from kuberay.wait import WARNINGS, Target, Verdict, wait_for
-from kuberay.watching import Change
 from tests.fake_kubernetes import FakeKubernetes, Reply, Request, fake_kubernetes, status
 from tests.services import service
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from kuberay.accelerators import ACCELERATORS, GKE_ACCELERATOR_LABEL, GPU_RESOURCE
 from kuberay.config import Service
 from kuberay.errors import ConfigError
-from kuberay.manifest import objects, release_of
-from kuberay.muting import muted
-from kuberay.rayservice import Json
+from kuberay.manifests.manifest import objects, release_of
+from kuberay.manifests.muting import muted
+from kuberay.manifests.rayservice import Json
 from serve_app.config import parse_config
 from serve_app.engine_options import placement
 from serve_app.environment import ENGINE_ENV, SERVE_ENV

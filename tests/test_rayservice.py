@@ -13,8 +13,8 @@ import jsonschema
 import pytest
 import yaml
 
-from kuberay.manifest import ray_service, release_of
-from kuberay.rayservice import Json, Part, RayService
+from kuberay.manifests.manifest import ray_service, release_of
+from kuberay.manifests.rayservice import Json, Part, RayService
 from tests import kuberay_crd
 from tests.kuberay_crd import Schema, resolve
 from tests.services import ON_KUBERNETES, deployed, rendered, service

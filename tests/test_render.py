@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from kuberay.config import load, parse
-from kuberay.manifest import objects, to_yaml
+from kuberay.manifests.manifest import objects, to_yaml
 from switchyard import app
 from tests.services import BASE, DEPLOY, ON_KUBERNETES, deployed, merged
 

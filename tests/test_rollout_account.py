@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from bench.records import GIVEN_UP
 from bench.records import Record as Request
-from kuberay.rollout.account import account, moves
+from kuberay.rollout.proof.account import account, moves
+from kuberay.rollout.proof.trips import Load, Outcome, Trip, pack, trip, unpack
 from kuberay.rollout.record import Kind, Place, Record
 from kuberay.rollout.record import Outcome as Ended
-from kuberay.rollout.trips import Load, Outcome, Trip, pack, trip, unpack
 
 T0 = 1_800_000_000.0
 

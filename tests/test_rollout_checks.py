@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from kuberay.rollout.checks import Place, gather, golden_failures, warm
-from kuberay.rollout.evidence import Evidence
-from kuberay.rollout.validate import judge
-from kuberay.rollout.verdict import Kind, Outcome, Verdict
+from kuberay.rollout.validation.checks import Place, gather, golden_failures, warm
+from kuberay.rollout.validation.evidence import Evidence
+from kuberay.rollout.validation.validate import judge
+from kuberay.rollout.validation.verdict import Kind, Outcome, Verdict
 from kuberay.rollout_config import Rollout
 from tests.rollout_server import WordEngine, serving
 from tests.services import merged

@@ -16,14 +16,14 @@ import pytest
 from typer.testing import CliRunner
 
 from bench.records import from_line
-from kuberay.api import Api
-from kuberay.connection import connect
+from kuberay.api.client import Api
+from kuberay.api.connection import connect
 from kuberay.errors import Refused
-from kuberay.rollout import load
-from kuberay.rollout.load import Load, Route, direct, through_api
-from kuberay.rollout.proof import Proof, Wanted, loads
+from kuberay.rollout.proof import load
+from kuberay.rollout.proof.during import Proof, Wanted, loads
+from kuberay.rollout.proof.load import Load, Route, direct, through_api
+from kuberay.rollout.proof.trips import Outcome, Trip
 from kuberay.rollout.record import Kind, Place, Record, to_json
-from kuberay.rollout.trips import Outcome, Trip
 from switchyard import app
 from tests.fake_kubernetes import FakeKubernetes, Reply, Request, certificate, fake_kubernetes, status
 from tests.rollout_server import WordEngine, serving

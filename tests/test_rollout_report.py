@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from kuberay.rollout.between import Side, as_json, between, lines
-from kuberay.rollout.pictures import draw
+from kuberay.rollout.proof.between import Side, as_json, between, lines
+from kuberay.rollout.proof.pictures import draw
+from kuberay.rollout.proof.report import page
+from kuberay.rollout.proof.story import Story
 from kuberay.rollout.record import Kind, Place, Record
-from kuberay.rollout.report import page
-from kuberay.rollout.story import Story
 from switchyard import app
 from tests import report_world as world
 from tests.fake_kubernetes import FakeKubernetes, Reply, Request, fake_kubernetes, status

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from kuberay.api import Api
-from kuberay.decisions import decide, decision
+from kuberay.actions.decisions import decide, decision
+from kuberay.api.client import Api
 from kuberay.errors import Refused
 from kuberay.names import INCREMENTAL
 from kuberay.rollout import begin, drive

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from bench.records import Record
 from kuberay.config import ConfigError
-from kuberay.manifest import release_of
+from kuberay.manifests.manifest import release_of
 from kuberay.release import parse
-from kuberay.rollout import contract, verdict
-from kuberay.rollout.evidence import Evidence, Reply, Sides
-from kuberay.rollout.validate import judge, mismatch, release_kind
-from kuberay.rollout.verdict import Finding, Kind, Outcome, Verdict
+from kuberay.rollout.validation import contract, verdict
+from kuberay.rollout.validation.evidence import Evidence, Reply, Sides
+from kuberay.rollout.validation.validate import judge, mismatch, release_kind
+from kuberay.rollout.validation.verdict import Finding, Kind, Outcome, Verdict
 from kuberay.rollout_config import Expect, Rollout
 from tests.services import ON_KUBERNETES, deployed, service
 

@@ -6,8 +6,8 @@ import inspect
 
 import pytest
 
-from kuberay import rules
-from kuberay.rules import violations
+from kuberay.manifests import rules
+from kuberay.manifests.rules import violations
 from tests.rule_cases import CASES, REPEATED, Case
 from tests.services import ON_KUBERNETES, deployed, rendered
 

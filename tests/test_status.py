@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from kuberay.doctor import diagnose
-from kuberay.fleet import split
-from kuberay.screens import age, status_screen, status_table
+from kuberay.cli.screens import age, status_screen, status_table
+from kuberay.doctor.diagnose import diagnose
+from kuberay.look.status import Phase, Status, as_json, status
+from kuberay.observing.fleet import split
 from kuberay.snapshot import Snapshot
-from kuberay.status import Phase, Status, as_json, status
 from tests.bundles import NOW, Case, case, cases
 
 PHASED = [one for one in cases() if "phase" in one.expect]
@@ -163,8 +163,8 @@ def test_a_thousand_services_with_ten_thousand_pods() -> None:
     measure = """
 import re, time
 from pathlib import Path
-from kuberay.fleet import split
-from kuberay.status import status
+from kuberay.observing.fleet import split
+from kuberay.look.status import status
 from tests.bundles import NOW
 from tests.test_status import fleet
 objects = fleet(1000, 10)

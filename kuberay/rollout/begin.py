@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 
 from kuberay.config import Service
 from kuberay.errors import Refused
-from kuberay.manifest import release_of
+from kuberay.manifests.manifest import release_of
 from kuberay.names import INCREMENTAL
-from kuberay.outlook import Outlook
+from kuberay.plan.outlook import Outlook
 from kuberay.rollout.record import Kind, Outcome, Place, Record
 from kuberay.rollout.seen import Seen, seen
 from kuberay.rollout.store import Store

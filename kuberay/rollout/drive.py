@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 
-from kuberay.api import Api
+from kuberay.api.client import Api
 from kuberay.rollout import slo
 from kuberay.rollout.begin import who
 from kuberay.rollout.canary import phase as stop

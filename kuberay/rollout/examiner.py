@@ -11,17 +11,18 @@ from datetime import UTC, datetime
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
-from kuberay.api import Api
+from kuberay.api.client import Api
+from kuberay.api.kinds import CONFIGMAP, POD
 from kuberay.errors import NotFound
-from kuberay.kinds import CONFIGMAP, POD
 from kuberay.names import CLUSTER_LABEL, NODE_TYPE_LABEL, SERVE_PORT, release_name
 from kuberay.release import CONFIG_KEY, parse
-from kuberay.rollout import checks, slo, validate, verdict
-from kuberay.rollout.checks import Place
+from kuberay.rollout import slo
 from kuberay.rollout.record import Record
 from kuberay.rollout.sampling import sample
 from kuberay.rollout.seen import Seen
 from kuberay.rollout.slo import Sample
+from kuberay.rollout.validation import checks, validate, verdict
+from kuberay.rollout.validation.checks import Place
 from kuberay.rollout_config import Rollout
 from kuberay.snapshot import Object, condition_of, dig
 

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from kuberay.api import Api
+from kuberay.api.client import Api
+from kuberay.api.kinds import LEASE
 from kuberay.clock import now_text
 from kuberay.errors import ApiError, Conflict, NotFound, Unreachable
-from kuberay.kinds import LEASE
+from kuberay.manifests.rayservice import Json
 from kuberay.names import ours
-from kuberay.rayservice import Json
 from kuberay.snapshot import dig
 
 DURATION_S = 10

@@ -12,13 +12,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from kuberay.api import Api
-from kuberay.decisions import decide, decision
-from kuberay.deploy import attach
+from kuberay.actions.decisions import decide, decision
+from kuberay.actions.deploy import attach
+from kuberay.api.client import Api
+from kuberay.api.kinds import CONFIGMAP, POD, RAYCLUSTER, RAYSERVICE, SERVICE
 from kuberay.errors import ApiError, Conflict, Incomplete, Invalid, NotFound, Refused, Unreachable
-from kuberay.kinds import CONFIGMAP, POD, RAYCLUSTER, RAYSERVICE, SERVICE
+from kuberay.manifests.rayservice import Json, owned_by
 from kuberay.names import CLUSTER_LABEL, INSTANCE_LABEL, SERVE_LABEL, SERVE_PORT, SERVICE_LABEL, ours
-from kuberay.rayservice import Json, owned_by
+from kuberay.observing.wait import Target, Verdict, wait_for
 from kuberay.rollout import slo, steps
 from kuberay.rollout.examiner import Examiner
 from kuberay.rollout.lease import AWAY_S, Lease
@@ -29,7 +30,6 @@ from kuberay.rollout.steps import Step, Wait
 from kuberay.rollout.store import Store, read
 from kuberay.rollout_config import Rollout
 from kuberay.snapshot import Snapshot
-from kuberay.wait import Target, Verdict, wait_for
 from serve_app.decision import Verb as Decided
 from serve_app.decision import config_map
 

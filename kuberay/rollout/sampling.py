@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 
-from kuberay.api import Api
+from kuberay.api.client import Api
 from kuberay.errors import ApiError
 from kuberay.rollout.slo import Sample
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from kuberay.look.stages import trouble
 from kuberay.names import CLUSTER_LABEL, GATE, INCREMENTAL, SERVE_LABEL
 from kuberay.snapshot import Snapshot, condition_of, dig, labels, release_of
-from kuberay.stages import trouble
 from serve_app.decision import Decision, config_map, parse
 
 

@@ -6,11 +6,11 @@ import contextlib
 import json
 from collections.abc import Sequence
 
-from kuberay.api import Api
+from kuberay.api.client import Api
+from kuberay.api.kinds import CONFIGMAP, RAYCLUSTER
 from kuberay.errors import Conflict, NotFound, Refused
-from kuberay.kinds import CONFIGMAP, RAYCLUSTER
+from kuberay.manifests.rayservice import Json
 from kuberay.names import INSTANCE_LABEL, SERVICE_LABEL, ours, release_name
-from kuberay.rayservice import Json
 from kuberay.rollout.record import (
     Kind,
     Outcome,

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from kuberay import kinds
-from kuberay.api import Api
+from kuberay.api import kinds
+from kuberay.api.client import Api
 from tests.e2e.conftest import Kube
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "rollouts.md"

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kuberay import kinds
-from kuberay.api import Api
+from kuberay.api import kinds
+from kuberay.api.client import Api
 from kuberay.names import SERVE_PORT
-from kuberay.rollout.account import Account, account
-from kuberay.rollout.load import Load, through_api
-from kuberay.rollout.proof import loads
+from kuberay.rollout.proof.account import Account, account
+from kuberay.rollout.proof.during import loads
+from kuberay.rollout.proof.load import Load, through_api
+from kuberay.rollout.proof.trips import Outcome, Trip
 from kuberay.rollout.store import Store
-from kuberay.rollout.trips import Outcome, Trip
 from kuberay.snapshot import dig
 from tests.e2e.conftest import Kube, eventually
 

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from kuberay import kinds
-from kuberay.api import Api
-from kuberay.calls import application
-from kuberay.connection import connect
+from kuberay.api import kinds
+from kuberay.api.calls import application
+from kuberay.api.client import Api
+from kuberay.api.connection import connect
+from kuberay.api.transport import Transport
 from kuberay.errors import Conflict, Forbidden, Incomplete, Invalid, NotFound, Unauthorized, Unreachable
-from kuberay.observe import observe, observe_all
+from kuberay.observing.observe import observe, observe_all
+from kuberay.observing.wait import WARNINGS, Target, Verdict, wait_for
 from kuberay.snapshot import Snapshot, dig
-from kuberay.transport import Transport
-from kuberay.wait import WARNINGS, Target, Verdict, wait_for
 from tests.e2e.bare import NOBODY, BareServer, bare_server, binary, crds
 
 pytestmark = [

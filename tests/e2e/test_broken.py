@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from kuberay import kinds
-from kuberay.api import Api
+from kuberay.api import kinds
+from kuberay.api.client import Api
 from tests.e2e.conftest import Kube, eventually
 from tests.e2e.test_service import FILE, Service
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from kuberay import kinds
-from kuberay.api import Api
+from kuberay.api import kinds
+from kuberay.api.client import Api
 from kuberay.names import INCREMENTAL
-from kuberay.rollout.account import account
-from kuberay.rollout.proof import loads
+from kuberay.rollout.proof.account import account
+from kuberay.rollout.proof.during import loads
 from kuberay.rollout.store import Store
 from kuberay.snapshot import dig
 from tests.e2e.conftest import Kube

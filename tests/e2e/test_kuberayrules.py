@@ -1,4 +1,4 @@
-"""What :mod:`kuberay.rules` refuses is what KubeRay refuses, and a change of scaling leaves its hash alone.
+"""What :mod:`kuberay.manifests.rules` refuses is what KubeRay refuses, and a change of scaling leaves its hash alone.
 
 Once the program is built, thousands of objects a second are compared.
 """
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kuberay.rules import violations
+from kuberay.manifests.rules import violations
 from tests.e2e.kuberayrules import KubeRay, built, running
 from tests.rule_cases import (
     ABSENT,

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from kuberay import kinds
-from kuberay.api import Api
-from kuberay.rollout.proof import AFTER_S
+from kuberay.api import kinds
+from kuberay.api.client import Api
+from kuberay.rollout.proof.during import AFTER_S
 from tests.e2e.conftest import Kube, eventually
 from tests.e2e.kube import holder
 from tests.e2e.rights import documented, somebody

@@ -20,8 +20,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from kuberay import kinds
-from kuberay.api import Api
+from kuberay.api import kinds
+from kuberay.api.client import Api
 from kuberay.snapshot import condition_of, dig, labels
 from tests.e2e.conftest import Kube, eventually
 

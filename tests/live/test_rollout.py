@@ -10,9 +10,9 @@ import psutil
 import pytest
 
 from kuberay.rollout import sampling
-from kuberay.rollout.checks import Place, gather, warm
-from kuberay.rollout.validate import judge
-from kuberay.rollout.verdict import Kind, lines
+from kuberay.rollout.validation.checks import Place, gather, warm
+from kuberay.rollout.validation.validate import judge
+from kuberay.rollout.validation.verdict import Kind, lines
 from tests.live.conftest import Service, wait_until
 from tests.services import deployed
 

@@ -1,0 +1,1 @@
+"""Changes a cluster: deploys, tries a pod, suspends, resumes, deletes, writes what was decided."""

@@ -1,0 +1,1 @@
+"""What is wrong with a service, why, and what to do. Pure."""

@@ -1,0 +1,1 @@
+"""What a snapshot says: clusters, pods, stages, a service's state in one value. Pure."""

@@ -1,0 +1,1 @@
+"""Takes snapshots of services, waits for something to become true of them, reads their logs."""

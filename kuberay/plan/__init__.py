@@ -1,0 +1,1 @@
+"""What a change would do, take and lack, before it is made. Pure."""
