@@ -19,6 +19,11 @@ SERVE_ENV: dict[str, str] = {
     # Ray would log to stdout what Serve has in its log files already.
     "RAY_SERVE_LOG_TO_STDERR": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # What Ray does when there is nothing to do takes cores from the engine: the controller looks ten times a second, each
+    # replica exports its metrics as often, and each node's agent describes all its processes every 5 s.
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.3",
+    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
+    "REPORTER_UPDATE_INTERVAL_MS": "15000",
 }
 
 ENGINE_ENV: dict[str, str] = {
