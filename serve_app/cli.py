@@ -18,6 +18,7 @@ import yaml
 from rich.markup import escape
 
 from serve_app.config import ServiceConfig
+from serve_app.environment import HANDLE_ENV
 from serve_app.errors import SwitchyardError
 from serve_app.load import load
 
@@ -207,13 +208,15 @@ class _Steps:
 def _welcome(config: ServiceConfig, running: Running, took: float) -> None:
     url = running.url
     auth = os.environ.get("RAY_AUTH_MODE", "disabled")  # Ray has set it by now
+    faster = " ".join(f"{name}={value}" for name, value in HANDLE_ENV.items())
     body = '{"prompt": "Why is the sky blue?", "stream": true}'
     print(
         f"\nServing {config.model.served_name} (release {config.release}) on {url}, after {took:.0f} s.\n\n"
         f"  curl -N {url}/generate -H 'content-type: application/json' -d '{body}'\n\n"
         f'  chat  make chat ARGS="--url {url}"\n'
         f"  API   {url}/docs  (OpenAI clients: base_url {url}/v1)\n"
-        f"  Ray   RAY_AUTH_MODE={auth} RAY_ADDRESS={running.ray_address}  (Python handles: examples/classify.py)\n"
+        f"  Ray   RAY_AUTH_MODE={auth} RAY_ADDRESS={running.ray_address} {faster}\n"
+        "        (for Python handles, as in examples/classify.py)\n"
         f"  logs  {running.logs}\n\n"
         "Ctrl-C stops everything.",
         flush=True,

@@ -14,13 +14,15 @@ SERVE_ENV: dict[str, str] = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     # User code on the replica's own event loop, gRPC between deployments, buffered request log, frozen GC heap.
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    # That also puts a handle's router on its caller's event loop; a Ray task here that waits with `.result()` has none.
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "1",
     # Ray starts workers at nice 15 (`worker_niceness`), which starves the engine beside anything at nice 0.
     "RAY_worker_niceness": "0",
     # Ray would log to stdout what Serve has in its log files already.
     "RAY_SERVE_LOG_TO_STDERR": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
-    # What Ray does when there is nothing to do takes cores from the engine: the controller looks ten times a second, each
-    # replica exports its metrics as often, and each node's agent describes all its processes every 5 s.
+    # What Ray does when there is nothing to do takes cores from the engine: the controller looks ten times a second,
+    # a replica exports its metrics as often, and each node's agent describes all its processes every 5 s.
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.3",
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
     "REPORTER_UPDATE_INTERVAL_MS": "15000",
@@ -38,6 +40,13 @@ ENGINE_ENV: dict[str, str] = {
 
 RELEASE_VARIABLE = "SWITCHYARD_RELEASE"
 """In pods: the release's name, which stands for the image and every setting, in place of the config's own hash."""
+
+HANDLE_ENV: dict[str, str] = {
+    # Calls go straight to the replica over gRPC, not as actor tasks whose every event is an object of Ray's: a fifth
+    # faster for whole answers, half as fast again for streams (docs/performance.md). What runs in the cluster has it.
+    "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
+}
+"""For a Ray driver that asks through a handle from outside of the cluster's processes."""
 
 LAPTOP_ENV: dict[str, str] = {
     # Nothing deregisters replicas from a load balancer here, so a stop need not wait for one.

@@ -55,10 +55,10 @@ class Server:
         """Its memory, now, by kind of process."""
         return memory_mib(self.processes())
 
-    def ray_address(self) -> str:
-        """Where Python handles find it, as ``switchyard serve`` prints it; '' where it prints none."""
-        found = re.search(r"RAY_ADDRESS=(\S+)", self.log.read_text(errors="replace"))
-        return found[1] if found else ""
+    def ray_environment(self) -> dict[str, str]:
+        """What a Ray job needs to find it, as ``switchyard serve`` prints it; empty where it prints none."""
+        printed = re.search(r".*RAY_ADDRESS=.*", self.log.read_text(errors="replace"))
+        return dict(re.findall(r"(RAY_\w+)=(\S+)", printed[0])) if printed else {}
 
 
 def free_port() -> int:

@@ -159,7 +159,7 @@ def by_handle(server: Server, warm: tuple[Request, ...], stage: Stage, name: str
         "requests": [asdict(request) for request in stage.requests],
         "out": str(out),
     }
-    environ = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_ADDRESS": server.ray_address()}
+    environ = {**os.environ, **server.ray_environment()}
     process = subprocess.Popen(
         [sys.executable, "-m", "bench.peers.handle"],
         stdin=subprocess.PIPE,
