@@ -18,7 +18,7 @@ MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install dev serve chat locust bench test unit live e2e kube-up kube-down kube-needs kube-image kube-gateway image lint format lock clean
+.PHONY: help install dev serve chat locust bench bench-gpu bench-file test unit live e2e kube-up kube-down kube-needs kube-image kube-gateway image lint format lock clean
 
 help: ## Show this list
 	@echo "make TARGET [STACK=cpu|gpu] [ARGS=\"...\"]"
@@ -39,6 +39,13 @@ locust: install $(DONE)/locust ## Load a service with Locust, see docs/bench.md 
 
 bench: dev $(DONE)/peers ## Measure Switchyard beside `vllm serve` and ray.serve.llm, see docs/bench.md (ROUNDS=5, ARGS="--quick")
 	@exec $(if $(ROUNDS),env ROUNDS=$(ROUNDS)) $(BIN)/python -m bench.peers $(ARGS)
+
+bench-gpu: dev $(DONE)/peers ## The same on this machine's NVIDIA GPU, with a model of Gemma 2 2B's shape (STACK=gpu)
+	@exec $(if $(ROUNDS),env ROUNDS=$(ROUNDS)) $(BIN)/python -m bench.peers --gpu --model gemma-2-2b-random \
+		--concurrency 1,8,32,64,128 --max-num-seqs 128 --runs build/peers-gpu --result build/bench-gpu.json $(ARGS)
+
+bench-file: dev ## Write build/bench.pyz: the same as one file, for a machine that only files can be carried to
+	@$(BIN)/python -m bench.peers.bundle build/bench.pyz && ls -l build/bench.pyz
 
 test: unit live ## Run the whole test suite, unit tests first
 

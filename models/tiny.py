@@ -37,7 +37,7 @@ def make(folder: Path, report: Report) -> None:
     import torch
     from safetensors.torch import save_file
 
-    _write_tokenizer(folder)
+    write_tokenizer(folder)
     generator = torch.Generator().manual_seed(SEED)
 
     def normal(*shape: int, scale: float = 0.05) -> torch.Tensor:
@@ -81,7 +81,8 @@ def make(folder: Path, report: Report) -> None:
     (folder / "config.json").write_text(json.dumps(config, indent=1))
 
 
-def _write_tokenizer(folder: Path) -> None:
+def write_tokenizer(folder: Path) -> None:
+    """Write a byte-level tokenizer of 512 tokens, with a chat template, to ``folder``."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())

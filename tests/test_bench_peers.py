@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from bench.errors import ResultError, TargetError
-from bench.peers import ratios, servers, store, text
+from bench.peers import bundle, ratios, servers, store, text
 from bench.peers.processes import (
     KINDS,
     Process,
@@ -39,6 +39,7 @@ from tests.bench_server import BenchServer
 from tests.peers_server import programs
 
 ROOT = Path(__file__).parent.parent
+BEGIN, END = "<!-- make bench: begin -->", "<!-- make bench: end -->"
 PLAN = store.Plan(servers.NAMES, rounds=3, concurrency=(32, 64), model="/m")
 ABOUT: dict[str, Any] = {"date": "2026-01-02", "commit": "abc", "cores": 2, "cpu": "a CPU", "versions": {"ray": "2"}}
 WANTED = {
@@ -122,23 +123,24 @@ def test_a_real_process_below_this_one() -> None:
 # --- servers
 
 
-def begin(name: servers.Name, environ: dict[str, str] | None = None) -> servers.Start:
-    engine = servers.Engine("/m", "float32")
+def begin(name: servers.Name, environ: dict[str, str] | None = None, gpu: bool = False) -> servers.Start:
+    engine = servers.Engine("/m", "float32", gpu=gpu)
     return servers.start(name, engine, 18100, Path("/run"), Path("/bin"), Path("/extra"), environ or {})
 
 
-def test_all_have_the_same_engine() -> None:
-    same = servers.Engine("/m", "float32").options()
-    file = begin("switchyard").files["switchyard.yaml"]
+@pytest.mark.parametrize("gpu", [False, True])
+def test_all_have_the_same_engine(gpu: bool) -> None:
+    same = servers.Engine("/m", "float32", gpu=gpu).options()
+    file = begin("switchyard", gpu=gpu).files["switchyard.yaml"]
     ours = engine_options(parse_config(file, source="f", environ={}), Weights("/m"))
     assert {name: ours[name] for name in same} == same
-    flags = begin("bare").command
+    flags = begin("bare", gpu=gpu).command
     assert flags[:3] == ["/bin/vllm", "serve", "/m"]
     for name, value in same.items():
         flag = f"--{name.replace('_', '-')}"
         assert flag in flags and (value is True or flags[flags.index(flag) + 1] == str(value))
     for name in ("ray-default", "ray-best"):
-        assert json.loads(begin(name).command[-1])["engine"] == same
+        assert json.loads(begin(name, gpu=gpu).command[-1])["engine"] == same
 
 
 def test_only_ours_has_our_plugins_and_only_the_best_mode_its_settings() -> None:
@@ -296,27 +298,38 @@ def test_the_file_has_every_ratio_that_is_asked_for() -> None:
 
 
 def test_the_page_keeps_what_is_around_the_marks() -> None:
-    section = text.as_document(PLAN, ABOUT, *found(VISITS))
-    page = f"before\n{text.BEGIN}\nold\n{text.END}\nafter\n"
+    section = text.as_document(PLAN, ABOUT, *found(VISITS), {})
+    page = f"before\n{BEGIN}\nold\n{END}\nafter\n"
     new = text.replaced(page, section)
-    assert new.startswith(f"before\n{text.BEGIN}\n2026-01-02, 2 cores (a CPU), commit `abc`")
-    assert new.endswith(f"{text.END}\nafter\n") and "old" not in new
+    assert new.startswith(f"before\n{BEGIN}\n2026-01-02, 2 cores (a CPU), commit `abc`")
+    assert new.endswith(f"{END}\nafter\n") and "old" not in new
     assert "Load average before each start 0.5 to 2.5" in new
     assert text.replaced(new, section) == new
     widths = {line.count("|") for line in section.splitlines() if line.startswith("| Switchyard | c32 |")}
     assert widths == {len(text.LOAD_HEADER) + 1, len(text.CPU_HEADER) + 1}
 
 
-@pytest.mark.parametrize(
-    "page", ["nothing", text.BEGIN, f"{text.END}{text.BEGIN}", f"{text.BEGIN}{text.END}{text.BEGIN}"]
-)
+@pytest.mark.parametrize("page", ["nothing", BEGIN, f"{END}{BEGIN}", f"{BEGIN}{END}{BEGIN}"])
 def test_a_page_without_its_marks_is_left_alone(page: str) -> None:
     with pytest.raises(ResultError, match="Put them where the tables go"):
-        text.replaced(page, "new")
+        text.replaced(page, f"{BEGIN}\nnew\n{END}")
 
 
-def test_the_real_page_has_its_marks() -> None:
-    assert text.replaced((ROOT / "docs/performance.md").read_text(), "x")
+@pytest.mark.parametrize("target", ["bench", "bench-gpu"])
+def test_the_real_page_has_its_marks(target: str) -> None:
+    section = f"<!-- make {target}: begin -->\nnew\n<!-- make {target}: end -->"
+    assert section in text.replaced((ROOT / "docs/performance.md").read_text(), section)
+
+
+def test_on_a_gpu_the_section_has_marks_of_its_own_and_the_roofline() -> None:
+    plan = replace(PLAN, gpu="NVIDIA L4", model="/models/gemma-2-2b-random-v1")
+    section = text.as_document(plan, ABOUT, *found(VISITS), {"c32": 10_000.0})
+    begin, line, *_, end = section.splitlines()
+    assert (begin, end) == ("<!-- make bench-gpu: begin -->", "<!-- make bench-gpu: end -->")
+    assert "NVIDIA L4" in line and "gemma-2-2b-random-v1" in line and "eager" not in line
+    figures = {(one.server, one.load): one for one in found(VISITS)[2]}
+    tokens = figures["bare", "c32"].requests_per_s * plan.answer
+    assert f"| vllm serve | c32 | {tokens:.0f} | 10000 | {tokens / 10_000:.0%} |" in section
 
 
 # --- the command
@@ -347,7 +360,7 @@ def nobody_left() -> bool:
 @pytest.mark.usefixtures("model")
 def test_all_four_in_turn_and_nothing_is_left(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(f"{text.BEGIN}{text.END}")
+    page.write_text(f"{BEGIN}{END}")
     done = subprocess.run(
         bench(tmp_path, "--rounds", "1"), capture_output=True, text=True, cwd=ROOT, check=False, timeout=240
     )
@@ -358,7 +371,7 @@ def test_all_four_in_turn_and_nothing_is_left(tmp_path: Path) -> None:
     assert set(rows) == {(server, name) for server in servers.NAMES for name in ("c2", "open")}
     assert rows["switchyard", "c2"]["requests_per_s"] > rows["ray-best", "c2"]["requests_per_s"]
     assert all(row["failed"] == 0 for row in rows.values())
-    assert page.read_text() == f"{text.BEGIN}{text.END}", "one round is not published"
+    assert page.read_text() == f"{BEGIN}{END}", "one round is not published"
     assert nobody_left()
 
 
@@ -399,3 +412,26 @@ def test_servers_that_are_none(tmp_path: Path) -> None:
         command = bench(tmp_path, "--servers", given)
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=60)
         assert done.returncode == 2 and "give bare first" in done.stderr
+
+
+@pytest.mark.usefixtures("model")
+def test_a_gpu_that_is_not_there_is_told(tmp_path: Path) -> None:
+    environ = {**os.environ, "PATH": str(tmp_path)}
+    done = subprocess.run(bench(tmp_path, "--gpu"), capture_output=True, text=True, cwd=ROOT, env=environ, check=False)
+    assert done.returncode == 1
+    assert "nvidia-smi finds no GPU here" in done.stderr
+
+
+@pytest.mark.usefixtures("model")
+def test_the_bench_as_one_file_runs_where_nothing_else_is(tmp_path: Path) -> None:
+    """The stand-ins take the place of the programs that it would write for itself."""
+    bundle.write(tmp_path / "there" / "bench.pyz")
+    given = bench(tmp_path, "--rounds", "1", "--servers", "bare,switchyard")[3:]
+    command = [sys.executable, "-P", "bench.pyz", *given]
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path / "there", env=environ, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "there/bench-files/code/bench/peers/cli.py").is_file()
+    assert json.loads((tmp_path / "bench.json").read_text())["complete"]

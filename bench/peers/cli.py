@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 130 ended by Ctrl-C; what was measure
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import signal
@@ -20,11 +21,13 @@ from typing import Annotated, Any
 
 import typer
 
+from bench import roofline
 from bench.errors import BenchError
 from bench.peers import ratios, store, text
 from bench.peers.servers import NAMES, Engine, Name, dtype_for, start
 from bench.results import machine, write_json
 from bench.terminal import fail, table, wrong_use
+from models import gemma_random
 
 RUNS = Path("build/peers")
 RESULT = Path("build/bench.json")
@@ -37,13 +40,15 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def main(
+    gpu: Annotated[bool, typer.Option("--gpu", help="On this machine's NVIDIA GPU.")] = False,
     rounds: Annotated[int, typer.Option(min=1, help="How often each server is measured.", envvar="ROUNDS")] = 5,
     concurrency: Annotated[str, typer.Option(help="Closed loops: requests at a time.")] = "1,8,32,64",
+    max_num_seqs: Annotated[int, typer.Option(min=1, help="Requests an engine decodes together.")] = 64,
     servers: Annotated[str, typer.Option(help="Who, bare first.")] = ",".join(NAMES),
     per: Annotated[int, typer.Option(min=1, help="Requests of a closed loop, for each at a time.")] = 8,
     open_s: Annotated[float, typer.Option(min=1, help="Seconds of the open loop.")] = 20.0,
     dtype: Annotated[str, typer.Option(help="bfloat16, float32; auto: by the CPU.")] = "auto",
-    model: Annotated[str, typer.Option(help="As in a service file; the same for all.")] = "tiny",
+    model: Annotated[str, typer.Option(help=f"As in a service file, or {gemma_random.NAME}.")] = "tiny",
     quick: Annotated[bool, typer.Option("--quick", help="One round, 32 at a time: does it work? No page.")] = False,
     extra: Annotated[Path, typer.Option(help="Folder of what only ray.serve.llm needs.")] = Path(".venv/.peers"),
     programs: Annotated[Path, typer.Option(help="Folder of python, vllm and switchyard.")] = Path(".venv/bin"),
@@ -62,9 +67,10 @@ def main(
     if names[0] != "bare" or set(names) - set(NAMES):
         wrong_use(f"--servers {servers}: give bare first, then any of {', '.join(NAMES[1:])}.")
     try:
-        plan = store.Plan(names, rounds, _numbers(concurrency), per, open_s=open_s, model=_folder(model), handle=handle)
-        cpuinfo = Path("/proc/cpuinfo").read_text()
-        plan = replace(plan, dtype=dtype_for(cpuinfo) if dtype == "auto" else dtype)
+        plan = store.Plan(names, rounds, _numbers(concurrency), per, open_s=open_s, handle=handle)
+        plan = replace(plan, max_num_seqs=max_num_seqs, gpu=_gpu() if gpu else "")
+        by_machine = "bfloat16" if gpu else dtype_for(Path("/proc/cpuinfo").read_text())
+        plan = replace(plan, model=_folder(model), dtype=by_machine if dtype == "auto" else dtype)
         if quick:
             plan = replace(plan, rounds=1, concurrency=(32,), per=4, open_s=5.0)
         kept = store.opened(runs, plan, _about(), datetime.now())
@@ -72,7 +78,8 @@ def main(
         show(kept)
         if plan.rounds >= PUBLISHED and names == NAMES:
             found = _found(kept)
-            page.write_text(text.replaced(page.read_text(), text.as_document(plan, kept.about, *found)))
+            section = text.as_document(plan, kept.about, *found, _ceilings(plan))
+            page.write_text(text.replaced(page.read_text(), section))
             print(f"Written: {page}, {result}. Requests and logs: {kept.folder}")
         else:
             print(f"Written: {result}. Requests and logs: {kept.folder}. {page} takes {PUBLISHED} rounds of all.")
@@ -107,7 +114,7 @@ def _visit(kept: store.Store, name: Name, number: int, rate: float | None, extra
     folder, plan = kept.place(name, number), kept.plan
     found = store.Visit(name, number, machine_load=os.getloadavg()[0])
     port = running.free_port()
-    engine = Engine(plan.model, plan.dtype)
+    engine = Engine(plan.model, plan.dtype, max_num_seqs=plan.max_num_seqs, gpu=bool(plan.gpu))
     begin = start(name, engine, port, folder, programs, extra, os.environ)
     tell(f"starting (load average {found.machine_load:.1f})")
     with running.running(begin, port, folder) as server:
@@ -127,6 +134,9 @@ def show(kept: store.Store) -> None:
     """The tables."""
     visits, found, figures = _found(kept)
     table(text.LOAD_HEADER, text.load_rows(figures), {})
+    if ceilings := _ceilings(kept.plan):
+        print()
+        table(text.ROOFLINE_HEADER, text.roofline_rows(kept.plan, figures, ceilings), {})
     print("\nCPU milliseconds a request, by process:")
     table(text.CPU_HEADER, text.cpu_rows(figures), {})
     print()
@@ -141,10 +151,38 @@ def _folder(model: str) -> str:
     from models import store as models
     from models.errors import ModelError
 
+    def report(what: str) -> None:
+        print(f"  {what}", flush=True)
+
     try:
-        return models.locate(model, None, report=lambda what: print(f"  {what}", flush=True)).model
+        if model == gemma_random.NAME:
+            return str(models.once(gemma_random.FOLDER, gemma_random.make, report))
+        return models.locate(model, None, report=report).model
     except ModelError as error:
         raise BenchError(str(error)) from None
+
+
+def _gpu() -> str:
+    """The first GPU's name."""
+    asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        said = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
+        return said[0].strip()
+    except (OSError, subprocess.SubprocessError, IndexError):
+        raise BenchError("nvidia-smi finds no GPU here. Without --gpu the engines run on CPUs.") from None
+
+
+def _ceilings(plan: store.Plan) -> dict[str, float]:
+    """Output tokens a second that the GPU allows, by closed loop; empty where nothing is known of it."""
+    found = roofline.gpu_of(plan.gpu)
+    if found is None:
+        return {}
+    shape = roofline.shape(json.loads((Path(plan.model) / "config.json").read_text()))
+    context = plan.prompt + plan.answer / 2
+    return {
+        f"c{batch}": roofline.ceiling(shape, found, min(batch, plan.max_num_seqs), context)
+        for batch in plan.concurrency
+    }
 
 
 def _numbers(given: str) -> tuple[int, ...]:

@@ -20,9 +20,10 @@ def main(settings: dict[str, Any]) -> None:
     given: dict[str, Any] = {
         "model_loading_config": {"model_id": settings["name"], "model_source": settings["model"]},
         "engine_kwargs": settings["engine"],
-        "accelerator_config": {"kind": "cpu"},
         "deployment_config": {"num_replicas": 1},
     }
+    if not settings["gpu"]:
+        given["accelerator_config"] = {"kind": "cpu"}
     ray.init(address="local", include_dashboard=False, log_to_driver=False, num_cpus=settings["cpus"])
     # Ray puts a handler of its own there that ends the process at once, and leaves others behind.
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -22,6 +22,9 @@ APP = "llm"
 CPUS = 16
 """CPUs that ray.serve.llm's Ray counts with: its two ingress replicas and the engine's two places want four."""
 
+GPU_MEMORY = 0.85
+"""Share of the GPU's memory that an engine takes."""
+
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 _BEST = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
@@ -39,7 +42,8 @@ class Engine:
         model: the folder of the model.
         dtype: in vLLM's words.
         max_model_len, max_num_seqs: in vLLM's words.
-        kv_cache_bytes: size of the KV cache.
+        kv_cache_bytes: size of the KV cache, on CPUs.
+        gpu: on a GPU: with CUDA graphs, and as much KV cache as there is room for.
     """
 
     model: str
@@ -47,16 +51,18 @@ class Engine:
     max_model_len: int = 8192
     max_num_seqs: int = 64
     kv_cache_bytes: int = 2**29
+    gpu: bool = False
 
     def options(self) -> dict[str, object]:
         """As arguments of vLLM's ``AsyncEngineArgs``."""
-        return {
+        options: dict[str, object] = {
             "dtype": self.dtype,
             "max_model_len": self.max_model_len,
             "max_num_seqs": self.max_num_seqs,
-            "enforce_eager": True,
-            "kv_cache_memory_bytes": self.kv_cache_bytes,
         }
+        if self.gpu:
+            return options | {"gpu_memory_utilization": GPU_MEMORY}
+        return options | {"enforce_eager": True, "kv_cache_memory_bytes": self.kv_cache_bytes}
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,7 @@ def start(
     environ |= {"PYTHONPATH": path, "VLLM_PLUGINS": ""}
     if name == "bare":
         return Start([str(programs / "vllm"), *_flags(engine, port)], environ, {})
-    settings = {"port": port, "app": APP, "name": MODEL, "model": engine.model, "cpus": CPUS}
+    settings = {"port": port, "app": APP, "name": MODEL, "model": engine.model, "cpus": CPUS, "gpu": engine.gpu}
     told = json.dumps(settings | {"engine": engine.options()})
     command = [str(programs / "python"), "-m", "bench.peers.ray_llm", told]
     return Start(command, environ | (_BEST if name == "ray-best" else {}), {})
@@ -114,11 +120,17 @@ def _flags(engine: Engine, port: int) -> list[str]:
     }
     given = [text for key, value in flags.items() for text in (f"--{key}", str(value))]
     # No line a request in a log: the others write none either.
-    return ["serve", engine.model, *given, "--enforce-eager", "--disable-uvicorn-access-log"]
+    switches = ["--disable-uvicorn-access-log"] + ["--enforce-eager"] * (not engine.gpu)
+    return ["serve", engine.model, *given, *switches]
 
 
 def _ours(engine: Engine, port: int) -> str:
     """The service file, as JSON, which YAML takes."""
+    where: dict[str, object] = (
+        {"accelerator": "gpu", "gpu_memory_utilization": GPU_MEMORY}
+        if engine.gpu
+        else {"kv_cache_gib": engine.kv_cache_bytes / 2**30, "options": {"enforce_eager": True}}
+    )
     return json.dumps(
         {
             "name": APP,
@@ -128,11 +140,7 @@ def _ours(engine: Engine, port: int) -> str:
                 "dtype": engine.dtype,
                 "max_model_len": engine.max_model_len,
             },
-            "engine": {
-                "max_num_seqs": engine.max_num_seqs,
-                "kv_cache_gib": engine.kv_cache_bytes / 2**30,
-                "options": {"enforce_eager": True},
-            },
+            "engine": {"max_num_seqs": engine.max_num_seqs, **where},
             "serving": {"port": port},
         },
         indent=1,

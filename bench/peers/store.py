@@ -36,6 +36,8 @@ class Plan:
         dtype: of the engines.
         model: its folder.
         handle: also measure Switchyard's Python handle.
+        max_num_seqs: requests an engine decodes together.
+        gpu: name of the GPU, as nvidia-smi gives it; empty: on CPUs.
     """
 
     servers: tuple[str, ...]
@@ -50,6 +52,8 @@ class Plan:
     dtype: str = "bfloat16"
     model: str = ""
     handle: bool = True
+    max_num_seqs: int = 64
+    gpu: str = ""
 
     def order(self, number: int) -> tuple[str, ...]:
         """The servers in the order of a round (from 0): every second one the other way round."""

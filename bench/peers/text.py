@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -14,10 +15,10 @@ from bench.peers.servers import TITLES
 from bench.peers.store import Plan, Visit
 from bench.tables import as_json
 
-BEGIN, END = "<!-- make bench: begin -->", "<!-- make bench: end -->"
 RATIO_HEADER = ("ratio, Switchyard's above the line", "median", "95 % interval", "target", "")
 LOAD_HEADER = ("server", "load", "req/s", "TTFT p50 ms", "TTFT p99 ms", "TPOT p50 ms", "failed")
 CPU_HEADER = ("server", "load", *KINDS[:-1], "background, cores", "client")
+ROOFLINE_HEADER = ("server", "load", "tokens/s", "ceiling", "share of it")
 START_HEADER = ("server", "start to first answer s", "memory MiB", "of these the server", "engine core", "worker")
 
 Rows = Sequence[Sequence[str]]
@@ -82,6 +83,21 @@ def start_rows(visits: Sequence[Visit]) -> list[list[str]]:
     return found
 
 
+def roofline_rows(plan: Plan, figures: Sequence[Figures], ceilings: Mapping[str, float]) -> list[list[str]]:
+    """A line a server and closed loop: output tokens a second beside what the GPU allows (:mod:`bench.roofline`)."""
+    return [
+        [
+            TITLES[one.server],
+            one.load,
+            _number(one.requests_per_s * plan.answer, 0),
+            _number(ceilings[one.load], 0),
+            f"{one.requests_per_s * plan.answer / ceilings[one.load]:.0%}",
+        ]
+        for one in figures
+        if one.load in ceilings
+    ]
+
+
 def _number(value: float, digits: int) -> str:
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
@@ -98,30 +114,44 @@ def load_of_machine(visits: Sequence[Visit]) -> str:
     )
 
 
+def target(plan: Plan) -> str:
+    """Of the Makefile."""
+    return "bench-gpu" if plan.gpu else "bench"
+
+
 def as_document(
-    plan: Plan, about: Mapping[str, Any], visits: Sequence[Visit], ratios: Sequence[Ratio], found: Sequence[Figures]
+    plan: Plan,
+    about: Mapping[str, Any],
+    visits: Sequence[Visit],
+    ratios: Sequence[Ratio],
+    found: Sequence[Figures],
+    ceilings: Mapping[str, float],
 ) -> str:
     """The section as Markdown, between its two marks."""
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     machine = load_of_machine(visits)
-    engine = f"{plan.prompt}/{plan.answer} tokens, {plan.dtype}, eager"
+    command = f"make {target(plan)}"
+    engine = f"{plan.prompt}/{plan.answer} tokens, {plan.dtype}" + ("" if plan.gpu else ", eager")
+    where = f"{plan.gpu}, " if plan.gpu else ""
+    roofline = ["", *_table(ROOFLINE_HEADER, roofline_rows(plan, found, ceilings))] if ceilings else []
     return "\n".join(
         [
-            BEGIN,
-            f"{about['date']}, {about['cores']} cores ({about['cpu']}), commit `{about['commit']}`, {versions}. "
-            f"{machine[0].upper()}{machine[1:]}. Tiny model, {engine}; "
-            f"{ratios[0].rounds if ratios else 0} rounds, medians. `make bench`",
+            f"<!-- {command}: begin -->",
+            f"{about['date']}, {where}{about['cores']} cores ({about['cpu']}), commit `{about['commit']}`, {versions}. "
+            f"{machine[0].upper()}{machine[1:]}. {Path(plan.model).name}, {engine}; "
+            f"{ratios[0].rounds if ratios else 0} rounds, medians. `{command}`",
             "",
             *_table(RATIO_HEADER, ratio_rows(ratios)),
             "",
             *_table(LOAD_HEADER, load_rows(found)),
+            *roofline,
             "",
             "CPU milliseconds a request, by process:",
             "",
             *_table(CPU_HEADER, cpu_rows(found)),
             "",
             *_table(START_HEADER, start_rows(visits)),
-            END,
+            f"<!-- {command}: end -->",
         ]
     )
 
@@ -131,15 +161,16 @@ def _table(header: Sequence[str], rows: Rows) -> list[str]:
 
 
 def replaced(page: str, section: str) -> str:
-    """The page with what is between the marks replaced.
+    """The page with what is between the marks replaced; they are the section's first and last line.
 
     Raises:
         ResultError: the marks are not there, once each and in order.
     """
-    before, begun, rest = page.partition(BEGIN)
-    _, ended, after = rest.partition(END)
-    if not begun or not ended or BEGIN in rest or END in after:
-        raise ResultError(f"The page has not one '{BEGIN}' and one '{END}' after it. Put them where the tables go.")
+    begin, *_, end = section.splitlines()
+    before, begun, rest = page.partition(begin)
+    _, ended, after = rest.partition(end)
+    if not begun or not ended or begin in rest or end in after:
+        raise ResultError(f"The page has not one '{begin}' and one '{end}' after it. Put them where the tables go.")
     return before + section + after
 
 
