@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import bench.cli
-import cluster.cli
+import cluster.cli.commands
 import kuberay.cli.changes
 import service_file
 from bench import cli_planning
@@ -153,7 +153,7 @@ for command in (
 ):
     app.command()(command)
 app.command("port-forward")(cli_forward.port_forward)
-app.add_typer(cluster.cli.app, name="cluster")
+app.add_typer(cluster.cli.commands.app, name="cluster")
 app.add_typer(bench.cli.app, name="bench")
 app.command()(cli_planning.cost)
 app.command()(cli_planning.plan_capacity)

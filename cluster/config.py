@@ -135,7 +135,8 @@ class ClusterConfig(Section):
         "addon: GKE's own, upgraded by Google with the cluster.",
     )
     kuberay_version: Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+$")] = Field(
-        default="1.7.0", description="Of the operator that `apply` installs; known ones: cluster/kuberay_release.py."
+        default="1.7.0",
+        description="Of the operator that `apply` installs; known ones: cluster/inside/kuberay_release.py.",
     )
     system: SystemPoolConfig = SystemPoolConfig()
     pools: dict[Name, PoolConfig] = Field(default_factory=dict[Name, PoolConfig])

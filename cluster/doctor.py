@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from cluster.config import ClusterConfig
-from cluster.kubeconfig import PLUGIN
-from cluster.kuberay_release import DEFAULT_VERSION, Installed
+from cluster.inside.kubeconfig import PLUGIN
+from cluster.inside.kuberay_release import DEFAULT_VERSION, Installed
 from cluster.model import Key, Observed, Plan, Status, Verb
+from cluster.plan.quota import Finding
 from cluster.prices import Prices
-from cluster.quota import Finding
 
 STALE_PRICES_DAYS = 90
 

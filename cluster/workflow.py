@@ -8,14 +8,14 @@ from typing import Protocol
 
 from cluster.clock import Clock
 from cluster.config import ClusterConfig
-from cluster.destroy import plan_destroy
 from cluster.errors import ClusterError, Refused
 from cluster.execute import Cloud as Acting
 from cluster.execute import Report, execute, silent
 from cluster.model import Action, Key, Observed, Plan, Stock, Verb, Wanted
-from cluster.plan import plan
-from cluster.quota import Finding, check
-from cluster.wanted import wanted
+from cluster.plan.destroy import plan_destroy
+from cluster.plan.plan import plan
+from cluster.plan.quota import Finding, check
+from cluster.wanted.resources import wanted
 
 ROUNDS = 5
 """A round ends with a new look; more than three mean that something changes the project at the same time."""

@@ -23,7 +23,7 @@ import typer
 
 from bench import roofline
 from bench.errors import BenchError
-from bench.peers import ratios, store, text
+from bench.peers import picture, ratios, store, text
 from bench.peers.servers import NAMES, Engine, Name, dtype_for, start
 from bench.results import machine, write_json
 from bench.terminal import fail, table, wrong_use
@@ -80,7 +80,10 @@ def main(
             found = _found(kept)
             section = text.as_document(plan, kept.about, *found, _ceilings(plan))
             page.write_text(text.replaced(page.read_text(), section))
-            print(f"Written: {page}, {result}. Requests and logs: {kept.folder}")
+            drawn = page.parent / "pictures" / f"{text.target(plan)}.png"
+            drawn.parent.mkdir(parents=True, exist_ok=True)
+            drawn.write_bytes(picture.draw(found[2], "c32" if 32 in plan.concurrency else "c1").png)
+            print(f"Written: {page}, {drawn}, {result}. Requests and logs: {kept.folder}")
         else:
             print(f"Written: {result}. Requests and logs: {kept.folder}. {page} takes {PUBLISHED} rounds of all.")
     except KeyboardInterrupt:

@@ -141,6 +141,8 @@ def as_document(
             f"{machine[0].upper()}{machine[1:]}. {Path(plan.model).name}, {engine}; "
             f"{ratios[0].rounds if ratios else 0} rounds, medians. `{command}`",
             "",
+            f"![Throughput, and CPU time a request, by server](pictures/{target(plan)}.png)",
+            "",
             *_table(RATIO_HEADER, ratio_rows(ratios)),
             "",
             *_table(LOAD_HEADER, load_rows(found)),

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from cluster.config import ClusterConfig
-from cluster.gcp import Cloud
-from cluster.gcp_calls import Caller
-from cluster.gcp_clients import Clients
+from cluster.gcp.calls import Caller
+from cluster.gcp.clients import Clients
+from cluster.gcp.cloud import Cloud
 from tests.cluster.fakes import FakeGoogle, serving
 
 SMALL = ClusterConfig.model_validate(

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from typer.testing import CliRunner
 
-from cluster.cli import app
+from cluster.cli.commands import app
 from tests.cluster.fakes import FakeGoogle, serving
 from tests.cluster.fakes.kube import FakeKube, serving_kube
 

@@ -25,7 +25,7 @@ def user(tmp_path: Path, fake: FakeGoogle) -> Iterator[User]:
 
 def ready(fake: FakeGoogle) -> None:
     """APIs enabled, nothing else there."""
-    from cluster.wanted import BASE_APIS
+    from cluster.wanted.resources import BASE_APIS
 
     fake.services = dict.fromkeys(BASE_APIS, 0.0)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cluster.kuberay_release import RELEASES
+from cluster.inside.kuberay_release import RELEASES
 from tests.cluster.fakes import FakeGoogle, Fault503
 from tests.cluster.terminal import User, sitting
 
@@ -149,7 +149,7 @@ def test_apply_gets_through_a_bad_day_at_google(user: User) -> None:
     user.fake.fail("AlertPolicyService.Create*", Fault503(), times=1, after=True)
     user.fake.clock.sleep(0)
     from cluster.config import ClusterConfig
-    from cluster.gcp_calls import Caller
+    from cluster.gcp.calls import Caller
     from cluster.workflow import converge
     from tests.cluster.conftest import cloud_on
     from tests.cluster.fakes import in_process

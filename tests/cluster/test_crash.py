@@ -12,8 +12,8 @@ import random
 import pytest
 
 from cluster.config import ClusterConfig
-from cluster.gcp import Cloud
-from cluster.gcp_calls import Caller
+from cluster.gcp.calls import Caller
+from cluster.gcp.cloud import Cloud
 from cluster.workflow import converge, look, tear_down
 from tests.cluster.conftest import FULL
 from tests.cluster.fakes import FakeGoogle, in_process

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.gcp_clients import Clients
+from cluster.gcp.clients import Clients
 from cluster.load import load
 from cluster.workflow import converge, look, tear_down
 from tests.cluster.conftest import cloud_on
@@ -80,7 +80,7 @@ def test_destroy_leaves_nothing(name: str, fake: FakeGoogle, clients: Clients) -
 
 
 def found_apis(config: Any) -> list[str]:
-    from cluster.wanted import apis
+    from cluster.wanted.resources import apis
 
     return list(apis(config))
 

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster import kuberay_release as release
 from cluster.errors import ConfigError, Refused
-from cluster.in_cluster import install_operator, operator_of, set_schedule, suspend
-from cluster.kube import Kube, from_kubeconfig, read_release
-from cluster.kube_objects import path_of
-from cluster.kuberay_release import Installed
+from cluster.inside import kuberay_release as release
+from cluster.inside.kuberay_release import Installed
+from cluster.inside.objects import path_of
+from cluster.kube.client import Kube, from_kubeconfig, read_release
+from cluster.kube.in_cluster import install_operator, operator_of, set_schedule, suspend
 from tests.cluster.conftest import SMALL
 from tests.cluster.fakes import FakeGoogle
 from tests.cluster.fakes.kube import FakeKube, serving_kube

@@ -17,8 +17,8 @@ import yaml
 
 from cluster.config import ClusterConfig
 from cluster.model import Action, Found, Key, Observed, Status, Stock, Verb, Wanted
-from cluster.plan import plan
-from cluster.wanted import wanted
+from cluster.plan.plan import plan
+from cluster.wanted.resources import wanted
 
 CASES = sorted(Path(__file__).with_name("cases").glob("*.yaml"))
 BASE: dict[str, Any] = {

@@ -6,15 +6,16 @@ import pytest
 from google.api_core import exceptions as api
 from google.auth import exceptions as auth
 
-from cluster import errors, hours, kuberay_release, prices
+from cluster import errors, hours, prices
 from cluster.config import ClusterConfig
 from cluster.errors import ConfigError
-from cluster.gcp_calls import Caller, failed_operation, translated
+from cluster.gcp.calls import Caller, failed_operation, translated
 from cluster.gpus import GPU_MACHINES, quota_metric
 from cluster.hours import Hours
+from cluster.inside import kuberay_release
 from cluster.model import Key, Quota, Stock
-from cluster.quota import check
-from cluster.wanted_gke import grace_offered
+from cluster.plan.quota import check
+from cluster.wanted.gke import grace_offered
 from tests.cluster.conftest import SMALL
 from tests.cluster.fakes import FakeClock
 

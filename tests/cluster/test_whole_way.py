@@ -12,9 +12,9 @@ import pytest
 
 from cluster.config import ClusterConfig
 from cluster.execute import execute
-from cluster.gcp import Cloud
-from cluster.gcp_clients import Clients
-from cluster.scale import plan_resume, plan_to_zero
+from cluster.gcp.clients import Clients
+from cluster.gcp.cloud import Cloud
+from cluster.plan.scale import plan_resume, plan_to_zero
 from cluster.workflow import converge, look, tear_down
 from tests.cluster.conftest import cloud_on
 from tests.cluster.fakes import FakeGoogle

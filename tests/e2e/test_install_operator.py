@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from cluster import kuberay_release as release
 from cluster.errors import ConfigError, Refused
 from cluster.hours import parse
-from cluster.in_cluster import apply_objects, install_operator, operator_of, set_schedule
-from cluster.kube import Kube, from_kubeconfig, read_release
-from cluster.kube_objects import path_of
-from cluster.kuberay_release import Installed
+from cluster.inside import kuberay_release as release
+from cluster.inside.kuberay_release import Installed
+from cluster.inside.objects import path_of
+from cluster.kube.client import Kube, from_kubeconfig, read_release
+from cluster.kube.in_cluster import apply_objects, install_operator, operator_of, set_schedule
 from cluster.load import load
 from tests.e2e.bare import KUBERAY, bare_server, kuberay_config
 

@@ -1,4 +1,4 @@
-"""A Kubernetes API server as far as ``cluster/kube.py`` uses one: apply, merge patch, get, list, delete."""
+"""A Kubernetes API server as far as ``cluster/kube/client.py`` uses one: apply, merge patch, get, list, delete."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from requests.adapters import BaseAdapter
 
-from cluster.gcp_clients import Clients, Endpoints
+from cluster.gcp.clients import Clients, Endpoints
 from tests.cluster.fakes.container import container
 from tests.cluster.fakes.iam import iam
 from tests.cluster.fakes.monitoring import monitoring

@@ -7,17 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from cluster.config import ClusterConfig
-from cluster.gcp_clients import GRPC_VARIABLE, REST_VARIABLE, Clients, Endpoints
-from cluster.gcp_compute import Compute
-from cluster.gcp_container import Container
-from cluster.gcp_iam import Grants, Iam
-from cluster.gcp_messages import Steps
-from cluster.gcp_monitoring import Budgets, Dashboards, Monitoring
-from cluster.gcp_services import Apis, Registry, Secrets
-from cluster.gcp_stock import read_stock
-from cluster.gcp_storage import Storage
+from cluster.gcp.clients import GRPC_VARIABLE, REST_VARIABLE, Clients, Endpoints
+from cluster.gcp.compute import Compute
+from cluster.gcp.container import Container
+from cluster.gcp.iam import Grants, Iam
+from cluster.gcp.messages import Steps
+from cluster.gcp.monitoring import Budgets, Dashboards, Monitoring
+from cluster.gcp.services import Apis, Registry, Secrets
+from cluster.gcp.stock import read_stock
+from cluster.gcp.storage import Storage
 from cluster.model import Action, Found, Key, Observed, Spec, Wanted
-from cluster.wanted import api_of, apis
+from cluster.wanted.resources import api_of, apis
 
 POLL_S = 5.0
 READERS = 8

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cluster.config import ClusterConfig
-from cluster.kinds import KINDS
 from cluster.model import PROTECTED_LABEL, Action, Found, Key, Observed, Plan, Status, Verb
+from cluster.wanted.kinds import KINDS
 
 _NEEDS_GONE: dict[str, tuple[str, ...]] = {
     # What must be deleted before a thing of this kind can be: the cluster's machines use the network and act as the

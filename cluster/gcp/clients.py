@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cluster.gcp_calls import Caller, translated
+from cluster.gcp.calls import Caller, translated
 
 GRPC_VARIABLE = "SWITCHYARD_GOOGLE_GRPC"
 REST_VARIABLE = "SWITCHYARD_GOOGLE_REST"

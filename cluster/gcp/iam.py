@@ -8,8 +8,8 @@ from typing import Any
 
 from cluster.config import ClusterConfig
 from cluster.errors import Conflict, Denied, NotFound
-from cluster.gcp_clients import Clients
-from cluster.gcp_messages import Steps, mask, spec_of
+from cluster.gcp.clients import Clients
+from cluster.gcp.messages import Steps, mask, spec_of
 from cluster.model import Action, Found, Key, Spec, mark_of
 
 POLICY_TRIES = 5

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.errors import ClusterError
-from cluster.terminal import (
+from cluster.cli.terminal import (
     FileOption,
     KubeconfigOption,
     ManifestsOption,
@@ -25,6 +24,7 @@ from cluster.terminal import (
     show_plan,
     stop,
 )
+from cluster.errors import ClusterError
 
 prices_app = typer.Typer(no_args_is_help=True, help="The price list that plans use.")
 
@@ -45,7 +45,7 @@ def scale(
     with failing():
         loaded, cloud = opened(file)
         from cluster.execute import execute
-        from cluster.scale import plan_resume, plan_to_zero
+        from cluster.plan.scale import plan_resume, plan_to_zero
         from cluster.workflow import look
 
         found = look(loaded.config, cloud, token=False)
@@ -83,8 +83,8 @@ def schedule(
         raise typer.BadParameter("say one of HOURS, --off, --wake and --sleep.")
     with failing():
         loaded, cloud = opened(file)
-        from cluster import in_cluster
         from cluster.hours import parse
+        from cluster.kube import in_cluster
 
         wanted = parse(hours) if hours else None
         kube = kube_of(loaded, cloud, None, kubeconfig)
@@ -132,7 +132,7 @@ def refresh(file: FileOption = None) -> None:
     """
     with failing():
         loaded, cloud = opened(file)
-        from cluster.gcp_billing import rates_of_region
+        from cluster.gcp.billing import rates_of_region
         from cluster.load import write_prices
 
         rates = rates_of_region(cloud.clients, loaded.config.region)

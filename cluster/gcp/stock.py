@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from cluster.config import ClusterConfig
-from cluster.gcp_clients import Clients
-from cluster.gcp_compute import Compute
-from cluster.gcp_container import Container
+from cluster.gcp.clients import Clients
+from cluster.gcp.compute import Compute
+from cluster.gcp.container import Container
 from cluster.gpus import quota_family, quota_metric
 from cluster.model import Stock
 

@@ -14,9 +14,8 @@ from typing import Annotated
 
 import typer
 
-from cluster import cli_running
-from cluster.model import Key
-from cluster.terminal import (
+from cluster.cli import running as cli_running
+from cluster.cli.terminal import (
     ExplainOption,
     FileOption,
     KubeconfigOption,
@@ -41,6 +40,7 @@ from cluster.terminal import (
     show_plan,
     stop,
 )
+from cluster.model import Key
 
 app = typer.Typer(
     no_args_is_help=True, help="Make, check, scale and destroy what a service stands on, on Google Cloud."
@@ -146,7 +146,7 @@ def status(file: FileOption = None, output: OutputOption = "table") -> None:
     formats(output)
     with failing():
         loaded, cloud = opened(file)
-        from cluster import show
+        from cluster.cli import show
         from cluster.workflow import look
 
         found = look(loaded.config, cloud, token=False)
@@ -167,11 +167,11 @@ def doctor(file: FileOption = None, output: OutputOption = "table", kubeconfig: 
     formats(output)
     with failing():
         loaded, cloud = opened(file)
-        from cluster import show
+        from cluster.cli import show
         from cluster.doctor import diagnose
-        from cluster.kubeconfig import PLUGIN
+        from cluster.inside.kubeconfig import PLUGIN
         from cluster.load import load_prices
-        from cluster.quota import check
+        from cluster.plan.quota import check
         from cluster.workflow import look
 
         found = look(loaded.config, cloud, token=False)
@@ -180,7 +180,7 @@ def doctor(file: FileOption = None, output: OutputOption = "table", kubeconfig: 
         there = found.observed.found.get(Key("cluster", loaded.config.name))
         inside = None
         if there is not None or kubeconfig:
-            from cluster.in_cluster import look_inside
+            from cluster.kube.in_cluster import look_inside
 
             inside = look_inside(lambda: kube_of(loaded, cloud, found, kubeconfig), loaded.config)
         checks = diagnose(
@@ -212,8 +212,8 @@ def kubeconfig(
     """
     with failing():
         loaded, cloud = opened(file)
-        from cluster.kubeconfig import PLUGIN, context_name
-        from cluster.kubeconfig_file import write
+        from cluster.inside.kubeconfig import PLUGIN, context_name
+        from cluster.kube.kubeconfig_file import write
 
         path = Path(to or os.environ.get("KUBECONFIG", "").split(os.pathsep)[0] or "~/.kube/config").expanduser()
         write(path, loaded.config, endpoint(loaded, list(cloud.container.observe())))

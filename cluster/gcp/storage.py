@@ -8,8 +8,8 @@ from typing import Any
 
 from cluster.config import ClusterConfig
 from cluster.errors import Denied, NotFound
-from cluster.gcp_clients import Clients
-from cluster.gcp_messages import Steps
+from cluster.gcp.clients import Clients
+from cluster.gcp.messages import Steps
 from cluster.model import Action, Found, Key, Spec, labels_of
 
 COUNTED = 10_000

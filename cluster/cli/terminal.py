@@ -15,8 +15,8 @@ from cluster.errors import ClusterError
 from cluster.model import Key, Verb
 
 if TYPE_CHECKING:
-    from cluster.gcp import Cloud
-    from cluster.kube import Kube
+    from cluster.gcp.cloud import Cloud
+    from cluster.kube.client import Kube
     from cluster.load import Loaded
     from cluster.model import Action
     from cluster.workflow import Look
@@ -40,7 +40,7 @@ KubeconfigOption = Annotated[
 
 
 def opened(file: str | None) -> tuple[Loaded, Cloud]:
-    from cluster.gcp import open_cloud
+    from cluster.gcp.cloud import open_cloud
     from cluster.load import load
 
     # Google's libraries make some hundred thousand objects while they are imported, none of them garbage.
@@ -50,7 +50,7 @@ def opened(file: str | None) -> tuple[Loaded, Cloud]:
 
 
 def kube_of(loaded: Loaded, cloud: Cloud, found: Look | None, path: str | None) -> Kube:
-    from cluster.kube import from_gke, from_kubeconfig
+    from cluster.kube.client import from_gke, from_kubeconfig
 
     if path:
         return from_kubeconfig(path)
@@ -67,7 +67,7 @@ def endpoint(loaded: Loaded, found: list[Any]) -> str:
 
 
 def do_inside(loaded: Loaded, cloud: Cloud, found: Look, manifests: str | None) -> None:
-    from cluster.in_cluster import apply_objects
+    from cluster.kube.in_cluster import apply_objects
 
     try:
         kube = kube_of(loaded, cloud, found, None)
@@ -83,9 +83,9 @@ def do_inside(loaded: Loaded, cloud: Cloud, found: Look, manifests: str | None) 
 
 
 def do_operator(kube: Kube, version: str, manifests: str | None, **options: Any) -> None:
-    from cluster import kuberay_release as release
-    from cluster.in_cluster import install_operator as install
-    from cluster.kube import fetch_release, read_release
+    from cluster.inside import kuberay_release as release
+    from cluster.kube.client import fetch_release, read_release
+    from cluster.kube.in_cluster import install_operator as install
 
     files = release.files(version)
 
@@ -99,7 +99,7 @@ def do_operator(kube: Kube, version: str, manifests: str | None, **options: Any)
 
 
 def do_suspend(loaded: Loaded, cloud: Cloud, found: Look, *, value: bool) -> None:
-    from cluster.in_cluster import suspend
+    from cluster.kube.in_cluster import suspend
 
     try:
         suspend(kube_of(loaded, cloud, found, None), loaded.config.namespace, step, value=value)
@@ -111,7 +111,7 @@ def do_suspend(loaded: Loaded, cloud: Cloud, found: Look, *, value: bool) -> Non
 def schedule_notes(loaded: Loaded, share: float) -> None:
     from cluster.load import load_prices
     from cluster.prices import hours_off_saving
-    from cluster.wanted_gke import gke
+    from cluster.wanted.gke import gke
 
     pools = [
         (item.key, item.spec)
@@ -139,7 +139,7 @@ def cost_lines(loaded: Loaded, found: Look, *, wanted: bool) -> tuple[Any, Any, 
 
 
 def show_plan(loaded: Loaded, found: Look, *, cost: bool = True) -> None:
-    from cluster import show
+    from cluster.cli import show
 
     out = console()
     if found.plan.empty:
@@ -173,7 +173,7 @@ def show_apply(loaded: Loaded, found: Look) -> None:
 
 
 def print_cost(loaded: Loaded, found: Look, *, wanted: bool) -> None:
-    from cluster import show
+    from cluster.cli import show
 
     lines, prices, specs = cost_lines(loaded, found, wanted=wanted)
     print()
@@ -184,14 +184,14 @@ def print_cost(loaded: Loaded, found: Look, *, wanted: bool) -> None:
 
 
 def plan_json(loaded: Loaded, found: Look) -> str:
-    from cluster import show
+    from cluster.cli import show
 
     lines, prices, _ = cost_lines(loaded, found, wanted=True)
     return show.plan_json(found, lines, prices)
 
 
 def print_gcloud(loaded: Loaded, found: Look) -> None:
-    from cluster.explain import explain
+    from cluster.plan.explain import explain
 
     for action in found.plan.actions:
         for line in explain(loaded.config, action):

@@ -9,8 +9,8 @@ import json
 from typing import Any
 
 from cluster.config import ClusterConfig
-from cluster.explain_gke import cluster, labels, line, pool
 from cluster.model import Action, Key, Spec, Verb
+from cluster.plan.explain_gke import cluster, labels, line, pool
 
 
 def explain(config: ClusterConfig, action: Action) -> list[str]:

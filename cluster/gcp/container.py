@@ -7,9 +7,9 @@ from typing import Any
 
 from cluster.config import ClusterConfig
 from cluster.errors import NotFound
-from cluster.gcp_calls import failed_operation
-from cluster.gcp_clients import Clients
-from cluster.gcp_messages import Pending, Steps, message, spec_of
+from cluster.gcp.calls import failed_operation
+from cluster.gcp.clients import Clients
+from cluster.gcp.messages import Pending, Steps, message, spec_of
 from cluster.model import PARKED_LABEL, Action, Found, Key, Spec, Status, labels_of
 
 _STATUS = {

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from cluster.config import ClusterConfig
 from cluster.model import Key, Stock, Wanted, labels_of, mark_of
-from cluster.wanted_alerts import monitoring
-from cluster.wanted_gke import gke
+from cluster.wanted.alerts import monitoring
+from cluster.wanted.gke import gke
 
 BASE_APIS = (
     "artifactregistry.googleapis.com",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from cluster.gcp_clients import Clients
+from cluster.gcp.clients import Clients
 
 COMPUTE = "services/6F81-5844-456A"
 """Compute Engine's service id in the catalogue (it is the same for everybody)."""

@@ -10,7 +10,7 @@ import yaml
 
 from cluster.config import ClusterConfig
 from cluster.errors import ConfigError
-from cluster.kubeconfig import merged
+from cluster.inside.kubeconfig import merged
 
 
 def write(path: Path, config: ClusterConfig, endpoint: str) -> None:

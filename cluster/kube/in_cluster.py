@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from cluster import kuberay_release as release
 from cluster.config import ClusterConfig
 from cluster.doctor import Inside
 from cluster.errors import ClusterError, KubernetesFailed, Refused
 from cluster.hours import Hours, job_name
 from cluster.hours import objects as hours_objects
-from cluster.kube_objects import objects, path_of
-from cluster.kuberay_release import Verdict
+from cluster.inside import kuberay_release as release
+from cluster.inside.kuberay_release import Verdict
+from cluster.inside.objects import objects, path_of
 
 
 class Kube(Protocol):

@@ -7,8 +7,8 @@ from typing import Any
 
 from cluster.config import ClusterConfig
 from cluster.errors import Denied, NotFound
-from cluster.gcp_clients import Clients
-from cluster.gcp_messages import Steps, mask, message, operation, spec_of
+from cluster.gcp.clients import Clients
+from cluster.gcp.messages import Steps, mask, message, operation, spec_of
 from cluster.model import Action, Found, Key, Spec, labels_of
 
 

@@ -13,7 +13,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace as with_
 from typing import Any
 
-from cluster.kinds import KINDS, differences
 from cluster.model import (
     PARKED_LABEL,
     PROTECTED_LABEL,
@@ -27,6 +26,7 @@ from cluster.model import (
     Verb,
     Wanted,
 )
+from cluster.wanted.kinds import KINDS, differences
 
 CLUSTER = "cluster"
 POOL = "node-pool"

@@ -10,8 +10,8 @@ from typing import Any, cast
 from urllib.parse import urlencode
 
 from cluster.errors import KubernetesFailed
-from cluster.gcp_clients import Clients
-from cluster.kube_objects import FIELD_MANAGER, path_of, path_of_object
+from cluster.gcp.clients import Clients
+from cluster.inside.objects import FIELD_MANAGER, path_of, path_of_object
 
 TIMEOUT_S = 60
 

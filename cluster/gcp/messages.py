@@ -43,7 +43,7 @@ def spec_of(message: Any) -> dict[str, Any]:
 
 def operation(clients: Any, client: Any, started: Any, what: str) -> Steps:
     """Follow a ``google.longrunning`` operation that a gRPC call returned."""
-    from cluster.gcp_calls import failed_operation
+    from cluster.gcp.calls import failed_operation
 
     name = started.operation.name
 

@@ -1,0 +1,1 @@
+"""The sub-commands of ``switchyard cluster``, and what they show."""

@@ -1,0 +1,1 @@
+"""The API server of the cluster, and the kubeconfig file of this machine."""
