@@ -129,8 +129,7 @@ def style() -> Generator[None]:
         import matplotlib
     except ImportError:
         raise ToolMissing(
-            "Reports need matplotlib, which is not installed: 'make dev', or pip install 'switchyard[bench]'. The "
-            "results are kept; draw them later with 'switchyard bench report'."
+            "Reports need matplotlib, which is not installed: 'make dev', or pip install 'switchyard[bench]'."
         ) from None
     with matplotlib.rc_context(_STYLE):
         yield

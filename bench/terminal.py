@@ -110,7 +110,8 @@ def drawn(run: Run, found: Findings) -> bool:
     try:
         write_report(run, found)
     except ToolMissing as error:
-        print(error, file=sys.stderr)
+        later = f"The results are kept; draw them later with 'switchyard bench report {run.folder}'."
+        print(f"{error} {later}", file=sys.stderr)
         return False
     return True
 

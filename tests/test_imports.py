@@ -77,6 +77,7 @@ MAY_PRINT = {
     "bench/cli_planning.py",
     "bench/cli_running.py",
     "bench/peers/cli.py",
+    "bench/peers/parts.py:main",  # a command of its own, for docs/performance.md
     "bench/terminal.py",
     "cluster/cli/commands.py",
     "cluster/cli/running.py",

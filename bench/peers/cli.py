@@ -70,7 +70,7 @@ def main(
         plan = store.Plan(names, rounds, _numbers(concurrency), per, open_s=open_s, handle=handle)
         plan = replace(plan, max_num_seqs=max_num_seqs, gpu=_gpu() if gpu else "")
         by_machine = "bfloat16" if gpu else dtype_for(Path("/proc/cpuinfo").read_text())
-        plan = replace(plan, model=_folder(model), dtype=by_machine if dtype == "auto" else dtype)
+        plan = replace(plan, model=folder_of(model), dtype=by_machine if dtype == "auto" else dtype)
         if quick:
             plan = replace(plan, rounds=1, concurrency=(32,), per=4, open_s=5.0)
         kept = store.opened(runs, plan, _about(), datetime.now())
@@ -149,7 +149,7 @@ def show(kept: store.Store) -> None:
     print(f"\n{len(visits)} visits, {text.load_of_machine(visits)}.")
 
 
-def _folder(model: str) -> str:
+def folder_of(model: str) -> str:
     """The folder of a model, made if it is one of ours and not there yet."""
     from models import store as models
     from models.errors import ModelError

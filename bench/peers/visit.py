@@ -66,7 +66,7 @@ async def _measure(server: Server, plan: Plan, visit: Visit, rate: float | None,
         words = await measured(session, target)
     source = fixed(Shape(plan.prompt, plan.answer), words, seed=visit.number)
     tell("warming up")
-    await _load(server, target, closed(source, 32, WARM_UP), "warm-up")
+    await load_of(server, target, closed(source, 32, WARM_UP), "warm-up")
     for concurrency in plan.concurrency:
         count = max(plan.least, plan.per * concurrency)
         await _told(server, target, closed(source, concurrency, count), f"c{concurrency}", visit, tell)
@@ -78,7 +78,7 @@ async def _measure(server: Server, plan: Plan, visit: Visit, rate: float | None,
 
 async def _told(server: Server, target: Target, stage: Stage, name: str, visit: Visit, tell: Tell) -> None:
     await asyncio.sleep(_PAUSE_S)
-    load = await _load(server, target, stage, name)
+    load = await load_of(server, target, stage, name)
     visit.loads[name] = load
     tell(described(load))
 
@@ -94,7 +94,12 @@ def described(load: Load) -> str:
     )
 
 
-async def _load(server: Server, target: Target, stage: Stage, name: str, *, stream: bool = True) -> Load:
+async def load_of(server: Server, target: Target, stage: Stage, name: str, *, stream: bool = True) -> Load:
+    """Put a server under one load; what all processes spent on it is measured with it.
+
+    Raises:
+        TargetError: every request failed.
+    """
     async with open_session() as session:
 
         async def ask(request: Request, begun: float) -> Record:
@@ -136,8 +141,8 @@ async def _handles(server: Server, plan: Plan, source: Iterator[Request], visit:
             warm, stage = requests[:concurrency], Stage(how, requests[concurrency:], concurrency)
             name = f"{way} {how}"
             if way == "http":
-                await _load(server, target, Stage(how, warm, concurrency), "warm-up", stream=how == "stream")
-                load = await _load(server, target, stage, name, stream=how == "stream")
+                await load_of(server, target, Stage(how, warm, concurrency), "warm-up", stream=how == "stream")
+                load = await load_of(server, target, stage, name, stream=how == "stream")
             else:
                 load = await asyncio.to_thread(by_handle, server, warm, stage, name, server.log.parent)
             visit.loads[name] = load
