@@ -35,7 +35,7 @@ GPUS: dict[str, Gpu] = {
     "H100": Gpu(3_350e9, 989e12),
     "H200": Gpu(4_800e9, 989e12),
 }
-"""By what is in the name that ``nvidia-smi`` gives. NVIDIA's data sheets, SXM variants; the PCIe H100 has less."""
+"""By a word of the name that ``nvidia-smi`` gives. NVIDIA's data sheets, SXM variants; the PCIe H100 has less."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ def shape(config: Mapping[str, Any]) -> Shape:
 
 
 def gpu_of(name: str) -> Gpu | None:
-    """The GPU whose name is in the one given, such as ``NVIDIA H200``; None if it is not on the list."""
-    return next((gpu for known, gpu in GPUS.items() if known in name), None)
+    """The GPU whose name is a word of the one given, such as ``NVIDIA H200``; None if it is not on the list."""
+    return next((gpu for known, gpu in GPUS.items() if known in name.split()), None)
 
 
 def ceiling(model: Shape, gpu: Gpu, batch: int, context: float) -> float:

@@ -1,4 +1,4 @@
-"""What can go wrong, in one tree. Pure: knows no Google library; edges translate into it, ``cli.py`` prints it.
+"""What can go wrong, in one tree. Pure: knows no Google library; edges translate into it, ``cli`` prints it.
 
 ClusterError                        exit 1; the message says what happened and what to do next
 ├── ConfigError                     the `cluster` section, a schedule or an option is wrong

@@ -80,11 +80,13 @@ def versions() -> dict[str, str]:
 
 def main_check(config_json: str, located_json: str) -> None:
     """Entry of the process that checks engine options: exit 0, or print the reason and exit 1."""
+    from vllm.usage.usage_lib import UsageContext
+
     config = ServiceConfig.model_validate_json(config_json)
     located = json.loads(located_json)
     try:
         weights = Weights(located["model"], located["revision"], located["load_format"])
-        engine_args(config, weights).create_engine_config()
+        engine_args(config, weights).create_engine_config(UsageContext.OPENAI_API_SERVER)
     except StartError as error:
         sys.exit(_said(str(error)))
     except Exception as error:

@@ -65,6 +65,7 @@ class VllmEngine:
             StartError: with vLLM's reason in one line.
         """
         # Here, not at the top: the import takes seconds, and the check of a wrong option must come out as StartError.
+        from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.async_llm import AsyncLLM
         from vllm.v1.metrics.loggers import PrometheusStatLogger
 
@@ -77,7 +78,8 @@ class VllmEngine:
         loggers.append(PrometheusStatLogger)  # last: the one before it unregisters what is in the registry
         args = engine_args(config, weights)
         try:
-            vllm_config = args.create_engine_config()
+            # As `vllm serve` has it: on large GPUs that is a larger budget of tokens a step than a bare engine gets.
+            vllm_config = args.create_engine_config(UsageContext.OPENAI_API_SERVER)
             if placement_group is not None:
                 vllm_config.parallel_config.placement_group = placement_group
             client = AsyncLLM.from_vllm_config(vllm_config, enable_log_requests=False, stat_loggers=loggers)

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from bench.errors import ResultError, TargetError
-from bench.peers import bundle, ratios, servers, store, text
+from bench.peers import bundle, picture, ratios, servers, store, text
 from bench.peers.processes import (
     KINDS,
     Process,
@@ -75,6 +75,7 @@ def test_memory_is_the_proportional_share() -> None:
     ("title", "expected"),
     [
         ("/env/bin/python /env/bin/vllm serve /models/tiny --port 1", "server"),
+        ("/env/bin/python -m vllm.entrypoints.cli.main serve /models/tiny --port 1", "server"),
         ("VLLM::EngineCore", "engine core"),
         ("VLLM::Worker", "worker"),
         ("ray::ServeReplica:llm:LLM", "server"),
@@ -135,6 +136,8 @@ def test_all_have_the_same_engine(gpu: bool) -> None:
     ours = engine_options(parse_config(file, source="f", environ={}), Weights("/m"))
     assert {name: ours[name] for name in same} == same
     flags = begin("bare", gpu=gpu).command
+    assert ("--enforce-eager" in flags) is not gpu and bool(ours.get("enforce_eager")) is not gpu
+    assert ("kv_cache_memory_bytes" in ours) is not gpu and ours["gpu_memory_utilization"] == (0.85 if gpu else 0.9)
     assert flags[:3] == ["/bin/vllm", "serve", "/m"]
     for name, value in same.items():
         flag = f"--{name.replace('_', '-')}"
@@ -319,6 +322,12 @@ def test_a_page_without_its_marks_is_left_alone(page: str) -> None:
 def test_the_real_page_has_its_marks(target: str) -> None:
     section = f"<!-- make {target}: begin -->\nnew\n<!-- make {target}: end -->"
     assert section in text.replaced((ROOT / "docs/performance.md").read_text(), section)
+
+
+def test_the_picture_shows_every_server() -> None:
+    svg = picture.draw(found(VISITS)[2], "c32").svg
+    assert [title for title in servers.TITLES.values() if title not in svg] == []
+    assert "CPU ms a request, 32 at a time" in svg
 
 
 def test_on_a_gpu_the_section_has_marks_of_its_own_and_the_roofline() -> None:

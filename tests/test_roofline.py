@@ -48,4 +48,4 @@ def test_untied_heads_and_missing_sizes() -> None:
 def test_gpus_by_their_names() -> None:
     assert gpu_of("NVIDIA A100-SXM4-80GB") is GPUS["A100-SXM4-80GB"]
     assert gpu_of("NVIDIA H100 80GB HBM3") is GPUS["H100"]
-    assert gpu_of("NVIDIA GeForce") is None
+    assert [gpu_of(f"NVIDIA {name}") for name in ("GeForce", "L40S", "GH200 480GB")] == [None] * 3

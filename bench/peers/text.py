@@ -162,6 +162,11 @@ def _table(header: Sequence[str], rows: Rows) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]
 
 
+def empty(plan: Plan) -> str:
+    """A section with nothing in it."""
+    return f"<!-- make {target(plan)}: begin -->\n<!-- make {target(plan)}: end -->"
+
+
 def replaced(page: str, section: str) -> str:
     """The page with what is between the marks replaced; they are the section's first and last line.
 

@@ -1,4 +1,4 @@
-"""The sub-commands for a cluster that runs: scale, schedule, install-operator, prices. Exit codes as in ``cli.py``."""
+"""The sub-commands for a cluster that runs: scale, schedule, install-operator, prices. Exit codes: ``commands.py``."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What of a RayCluster KubeRay's hash leaves out: a change of it makes no new cluster. Pure.
 
-``utils/util.go`` GenerateHashWithoutReplicasAndWorkersToDelete, KubeRay 1.6.1 and 1.7.0; see ``diff.py`` for what
+``utils/util.go`` GenerateHashWithoutReplicasAndWorkersToDelete, KubeRay 1.6.1 and 1.7.0; see ``plan/diff.py`` for what
 becomes of such changes. ``tests/e2e/test_kuberayrules.py`` asks KubeRay's own code.
 """
 

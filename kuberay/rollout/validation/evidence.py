@@ -10,7 +10,7 @@ from bench.records import Record
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back to one request of :data:`kuberay.rollout.validation.contract.CALLS`.
+    """What came back to one request of :func:`kuberay.rollout.validation.contract.calls`.
 
     Attributes:
         call: the request's name there.
