@@ -140,25 +140,20 @@ def _equations(stage: Sequence[Record]) -> list[_Equation]:
     times = [at for at, _ in begun]
     tokens = [0, *accumulate(prompt for _, prompt in begun)]
     marks, area = _running(stage)
-    timed = [r for r in stage if r.completion_tokens > 1 and r.ended > (r.first or 0.0)]
+    timed = [(record, record.tpot) for record in stage if record.tpot and record.tpot > 0]
     # What one step made reaches the client at slightly different times. A prompt prefilled in the step that gave a
     # request its first token did not hold that request up; one in the step of its last token did.
-    same_step = min((_tpot(record) for record in timed), default=0.0) / 2
+    same_step = min((tpot for _, tpot in timed), default=0.0) / 2
     found: list[tuple[float, float, float]] = []
-    for record in timed:
+    for record, tpot in timed:
         after, first = record.completion_tokens - 1, record.first or 0.0
         running = (_area_until(marks, area, record.ended) - _area_until(marks, area, first)) / (record.ended - first)
         last, begin = bisect_right(times, record.ended + same_step), bisect_right(times, first + same_step)
-        found.append((_tpot(record), running, (tokens[last] - tokens[begin]) / after))
+        found.append((tpot, running, (tokens[last] - tokens[begin]) / after))
     if not found:
         return []
     mean = sum(tpot for tpot, _, _ in found) / len(found)
     return [_Equation(tpot, running, prompts, 1 / mean**2) for tpot, running, prompts in found]
-
-
-def _tpot(record: Record) -> float:
-    """Time per token after the first, s."""
-    return (record.ended - (record.first or 0.0)) / (record.completion_tokens - 1)
 
 
 def _running(stage: Sequence[Record]) -> tuple[list[tuple[float, int]], list[float]]:

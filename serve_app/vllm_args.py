@@ -35,6 +35,16 @@ def engine_args(config: ServiceConfig, weights: Weights) -> Any:
         raise StartError(f"engine.options: {one_line(error)}") from error
 
 
+def engine_config(args: Any) -> Any:
+    """vLLM's own ``VllmConfig`` for these arguments, as `vllm serve` makes it.
+
+    On large GPUs its engine gets a larger budget of tokens a step than one that Python makes.
+    """
+    from vllm.usage.usage_lib import UsageContext
+
+    return args.create_engine_config(UsageContext.OPENAI_API_SERVER)
+
+
 def frontend_args(args: Any, config: ServiceConfig) -> Namespace:
     """The arguments of vLLM's HTTP side, with its defaults, around these engine arguments."""
     from vllm.entrypoints.launchers.cli_args import make_arg_parser
@@ -80,13 +90,11 @@ def versions() -> dict[str, str]:
 
 def main_check(config_json: str, located_json: str) -> None:
     """Entry of the process that checks engine options: exit 0, or print the reason and exit 1."""
-    from vllm.usage.usage_lib import UsageContext
-
     config = ServiceConfig.model_validate_json(config_json)
     located = json.loads(located_json)
     try:
         weights = Weights(located["model"], located["revision"], located["load_format"])
-        engine_args(config, weights).create_engine_config(UsageContext.OPENAI_API_SERVER)
+        engine_config(engine_args(config, weights))
     except StartError as error:
         sys.exit(_said(str(error)))
     except Exception as error:

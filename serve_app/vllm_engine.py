@@ -19,7 +19,7 @@ from serve_app.engine_options import Weights
 from serve_app.environment import RELEASE_VARIABLE
 from serve_app.errors import BadRequest, EngineUnavailable, GenerationFailed, StartError
 from serve_app.schema import Delta, Event, Finished, GenerateRequest, Usage
-from serve_app.vllm_args import engine_args, frontend_args, one_line, versions
+from serve_app.vllm_args import engine_args, engine_config, frontend_args, one_line, versions
 
 logger = logging.getLogger("ray.serve")
 
@@ -65,7 +65,6 @@ class VllmEngine:
             StartError: with vLLM's reason in one line.
         """
         # Here, not at the top: the import takes seconds, and the check of a wrong option must come out as StartError.
-        from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.async_llm import AsyncLLM
         from vllm.v1.metrics.loggers import PrometheusStatLogger
 
@@ -78,8 +77,7 @@ class VllmEngine:
         loggers.append(PrometheusStatLogger)  # last: the one before it unregisters what is in the registry
         args = engine_args(config, weights)
         try:
-            # As `vllm serve` has it: on large GPUs that is a larger budget of tokens a step than a bare engine gets.
-            vllm_config = args.create_engine_config(UsageContext.OPENAI_API_SERVER)
+            vllm_config = engine_config(args)
             if placement_group is not None:
                 vllm_config.parallel_config.placement_group = placement_group
             client = AsyncLLM.from_vllm_config(vllm_config, enable_log_requests=False, stat_loggers=loggers)

@@ -75,13 +75,13 @@ def main(
             plan = replace(plan, rounds=1, concurrency=(32,), per=4, open_s=5.0)
         publish = plan.rounds >= PUBLISHED and names == NAMES and page.is_file()
         if publish:  # what could not be written at the end is told now
-            text.replaced(page.read_text(), text.empty(plan))
+            text.replaced(page.read_text(), "\n".join(text.marks(plan)))
         kept = store.opened(runs, plan, _about(), datetime.now())
         carry_out(kept, extra.absolute(), programs.absolute(), result)
-        show(kept)
+        found, ceilings = _found(kept), _ceilings(plan)
+        show(plan, *found, ceilings)
         if publish:
-            found = _found(kept)
-            section = text.as_document(plan, kept.about, *found, _ceilings(plan))
+            section = text.as_document(plan, kept.about, *found, ceilings)
             page.write_text(text.replaced(page.read_text(), section))
             drawn = page.parent / "pictures" / f"{text.target(plan)}.png"
             drawn.parent.mkdir(parents=True, exist_ok=True)
@@ -136,13 +136,18 @@ def _found(kept: store.Store) -> tuple[list[store.Visit], list[ratios.Ratio], li
     return visits, [ratios.ratio(one, visits) for one in wanted], ratios.figures(visits)
 
 
-def show(kept: store.Store) -> None:
+def show(
+    plan: store.Plan,
+    visits: list[store.Visit],
+    found: list[ratios.Ratio],
+    figures: list[ratios.Figures],
+    ceilings: dict[str, float],
+) -> None:
     """The tables."""
-    visits, found, figures = _found(kept)
     table(text.LOAD_HEADER, text.load_rows(figures), {})
-    if ceilings := _ceilings(kept.plan):
+    if ceilings:
         print()
-        table(text.ROOFLINE_HEADER, text.roofline_rows(kept.plan, figures, ceilings), {})
+        table(text.ROOFLINE_HEADER, text.roofline_rows(plan, figures, ceilings), {})
     print("\nCPU milliseconds a request, by process:")
     table(text.CPU_HEADER, text.cpu_rows(figures), {})
     print()

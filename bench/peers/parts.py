@@ -12,17 +12,16 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from bench.client import event_loop, open_session
+from bench.client import event_loop
 from bench.peers.cli import folder_of
+from bench.peers.ratios import cpu_ms
 from bench.peers.running import Server, free_port, running
 from bench.peers.servers import MODEL, Engine, dtype_for, start
 from bench.peers.store import Load
-from bench.peers.visit import load_of
-from bench.probe import measured
-from bench.protocol import Target
+from bench.peers.visit import load_of, warmed
 from bench.statistics import summary
 from bench.terminal import table
-from bench.workloads import Shape, closed, fixed
+from bench.workloads import Shape, closed
 
 VARIANTS: dict[str, dict[str, str]] = {
     "as it is": {},
@@ -37,11 +36,7 @@ DIGITS = (1, 2, 2, 2, 0)
 
 
 async def _loads(server: Server) -> dict[str, Load]:
-    target = Target(server.url, "completions", label="switchyard", model=MODEL)
-    async with open_session() as session:
-        words = await measured(session, target)
-    source = fixed(Shape(64, 64), words, seed=1)
-    await load_of(server, target, closed(source, 32, 256), "warm-up")
+    target, source = await warmed(server, "switchyard", Shape(64, 64), seed=1, requests=256)
     return {
         f"c{number}": await load_of(server, target, closed(source, number, REQUESTS), f"c{number}")
         for number in CONCURRENCY
@@ -61,7 +56,7 @@ def measure(variant: str, model: str, programs: Path) -> dict[str, tuple[float, 
     return {
         name: (
             summary(load.records).requests_per_s,
-            *(load.cpu_s.get(kind, 0.0) / REQUESTS * 1e3 for kind in ("server", "engine core", "haproxy")),
+            *(cpu_ms(load, kind) for kind in ("server", "engine core", "haproxy")),
             memory,
         )
         for name, load in loads.items()

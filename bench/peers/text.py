@@ -119,6 +119,11 @@ def target(plan: Plan) -> str:
     return "bench-gpu" if plan.gpu else "bench"
 
 
+def marks(plan: Plan) -> tuple[str, str]:
+    """The lines of the page that the section stands between."""
+    return f"<!-- make {target(plan)}: begin -->", f"<!-- make {target(plan)}: end -->"
+
+
 def as_document(
     plan: Plan,
     about: Mapping[str, Any],
@@ -130,16 +135,16 @@ def as_document(
     """The section as Markdown, between its two marks."""
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     machine = load_of_machine(visits)
-    command = f"make {target(plan)}"
+    begin, end = marks(plan)
     engine = f"{plan.prompt}/{plan.answer} tokens, {plan.dtype}" + ("" if plan.gpu else ", eager")
     where = f"{plan.gpu}, " if plan.gpu else ""
     roofline = ["", *_table(ROOFLINE_HEADER, roofline_rows(plan, found, ceilings))] if ceilings else []
     return "\n".join(
         [
-            f"<!-- {command}: begin -->",
+            begin,
             f"{about['date']}, {where}{about['cores']} cores ({about['cpu']}), commit `{about['commit']}`, {versions}. "
             f"{machine[0].upper()}{machine[1:]}. {Path(plan.model).name}, {engine}; "
-            f"{ratios[0].rounds if ratios else 0} rounds, medians. `{command}`",
+            f"{ratios[0].rounds if ratios else 0} rounds, medians. `make {target(plan)}`",
             "",
             f"![Throughput, and CPU time a request, by server](pictures/{target(plan)}.png)",
             "",
@@ -153,18 +158,13 @@ def as_document(
             *_table(CPU_HEADER, cpu_rows(found)),
             "",
             *_table(START_HEADER, start_rows(visits)),
-            f"<!-- {command}: end -->",
+            end,
         ]
     )
 
 
 def _table(header: Sequence[str], rows: Rows) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]
-
-
-def empty(plan: Plan) -> str:
-    """A section with nothing in it."""
-    return f"<!-- make {target(plan)}: begin -->\n<!-- make {target(plan)}: end -->"
 
 
 def replaced(page: str, section: str) -> str:

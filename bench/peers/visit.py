@@ -61,12 +61,8 @@ def rate_of(visit: Visit, plan: Plan) -> float:
 
 
 async def _measure(server: Server, plan: Plan, visit: Visit, rate: float | None, tell: Tell) -> None:
-    target = Target(server.url, "completions", label=visit.server, model=MODEL)
-    async with open_session() as session:
-        words = await measured(session, target)
-    source = fixed(Shape(plan.prompt, plan.answer), words, seed=visit.number)
     tell("warming up")
-    await load_of(server, target, closed(source, 32, WARM_UP), "warm-up")
+    target, source = await warmed(server, visit.server, Shape(plan.prompt, plan.answer), visit.number, WARM_UP)
     for concurrency in plan.concurrency:
         count = max(plan.least, plan.per * concurrency)
         await _told(server, target, closed(source, concurrency, count), f"c{concurrency}", visit, tell)
@@ -74,6 +70,22 @@ async def _measure(server: Server, plan: Plan, visit: Visit, rate: float | None,
     await _told(server, target, poisson(source, rate, plan.open_s, visit.number), "open", visit, tell)
     if visit.server == "switchyard" and plan.handle:
         await _handles(server, plan, source, visit, tell)
+
+
+async def warmed(
+    server: Server, label: str, shape: Shape, seed: int, requests: int
+) -> tuple[Target, Iterator[Request]]:
+    """A server that has had its first requests, and those that come after them.
+
+    Raises:
+        TargetError: it does not answer, or every request failed.
+    """
+    target = Target(server.url, "completions", label=label, model=MODEL)
+    async with open_session() as session:
+        words = await measured(session, target)
+    source = fixed(shape, words, seed=seed)
+    await load_of(server, target, closed(source, 32, requests), "warm-up")
+    return target, source
 
 
 async def _told(server: Server, target: Target, stage: Stage, name: str, visit: Visit, tell: Tell) -> None:

@@ -150,7 +150,6 @@ def rollback(
 
     Example: switchyard rollback -f deploy/gke-l4.yaml
     """
-    one_of(output, "text", "json")
     with _ending(output) as (say, done):
         there = target(name, file, namespace, context)
         streams = proof(there, load, load_url, load_tokens, load_pause, load_out, say)

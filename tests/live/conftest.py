@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -52,6 +53,11 @@ class Service:
         self.killed = True
         self.process.kill()
         self.process.wait(10)
+
+    def ray_environment(self) -> dict[str, str]:
+        """What it printed for Ray jobs."""
+        line = next(line for line in self.log.read_text().splitlines() if "RAY_ADDRESS=" in line)
+        return dict(re.findall(r"(RAY_\w+)=(\S+)", line))
 
     def metric(self, name: str) -> float:
         """Sum of a vLLM metric over its labels."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 
@@ -18,8 +17,7 @@ pytestmark = pytest.mark.live
 @pytest.fixture(scope="module", params=["as printed", "without the faster transport"])
 def ways(request: pytest.FixtureRequest, tiny: Service) -> dict[str, list[str]]:
     """What each way gave; the environment is what `switchyard serve` prints, or only where the cluster is."""
-    line = next(line for line in tiny.log.read_text().splitlines() if "RAY_ADDRESS=" in line)
-    printed = dict(re.findall(r"(RAY_\w+)=(\S+)", line))
+    printed = tiny.ray_environment()
     if request.param != "as printed":
         printed = {name: value for name, value in printed.items() if name in ("RAY_ADDRESS", "RAY_AUTH_MODE")}
     done = subprocess.run(

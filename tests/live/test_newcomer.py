@@ -50,14 +50,12 @@ def test_chat_answers_once_and_from_a_pipe(embedded: Service):
 
 
 def test_the_example_job_classifies_through_the_handle(embedded: Service):
-    address = re.search(r"RAY_ADDRESS=(\S+)", embedded.log.read_text())
-    assert address
     done = subprocess.run(
         [sys.executable, "examples/classify.py", "examples/reviews.txt"],
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env={**os.environ, "RAY_AUTH_MODE": "token", "RAY_ADDRESS": address[1], "COLUMNS": "120"},
+        env={**os.environ, **embedded.ray_environment(), "COLUMNS": "120"},
         timeout=600,
         check=False,
     )
