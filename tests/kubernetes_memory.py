@@ -1,9 +1,14 @@
-"""A Kubernetes API that remembers: objects are created, patched with optimistic locking, listed and deleted."""
+"""A Kubernetes API that remembers: objects are created, patched with optimistic locking, listed and deleted.
+
+Watches see nothing.
+"""
 
 from __future__ import annotations
 
 import copy
 import threading
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +32,8 @@ class Memory:
 
     def _answer(self, request: Request) -> Reply:
         path, there = request.path, self.objects.get(request.path)
+        if "watch" in request.query:
+            return Reply(lines=_nothing_new())
         if request.method == "GET":
             return Reply(there) if there else self._list(request)
         if request.method == "POST":
@@ -60,9 +67,16 @@ class Memory:
     def _keep(self, path: str, item: dict[str, Any]) -> dict[str, Any]:
         self.version += 1
         item = copy.deepcopy(item)
+        item["metadata"].setdefault("uid", str(self.version))
         item["metadata"]["resourceVersion"] = str(self.version)
         self.objects[path] = item
         return item
+
+
+def _nothing_new() -> Iterator[Any]:
+    """A watch that the server ends after a second."""
+    time.sleep(1)
+    yield from ()
 
 
 def _merged(base: Any, change: Any) -> Any:

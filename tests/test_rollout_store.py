@@ -17,7 +17,7 @@ from kuberay.api.client import Api
 from kuberay.errors import Refused
 from kuberay.names import INCREMENTAL
 from kuberay.rollout import begin, drive
-from kuberay.rollout.lease import Lease
+from kuberay.rollout.lease import RENEW_S, Lease
 from kuberay.rollout.record import Kind, Outcome, Place, Record, Verb, Wish
 from kuberay.rollout.seen import Seen
 from kuberay.rollout.store import Store
@@ -27,6 +27,7 @@ from switchyard import app
 from tests.fake_kubernetes import fake_kubernetes
 from tests.kubernetes_memory import Memory
 
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/team-a/leases/llm-rollout"
 NOW_TEXT = "2026-01-01T00:00:00+00:00"
 
 
@@ -71,8 +72,7 @@ def test_one_process_has_the_lease_at_a_time_and_gives_it_back(api: Api) -> None
 
 
 def test_the_lease_of_a_process_that_vanished_runs_out_whatever_its_clock_said(api: Api, memory: Memory) -> None:
-    path = "/apis/coordination.k8s.io/v1/namespaces/team-a/leases/llm-rollout"
-    memory.objects[path] = {
+    memory.objects[LEASE] = {
         "metadata": {"name": "llm-rollout", "resourceVersion": "1"},
         "spec": {"holderIdentity": "gone", "renewTime": "2999-01-01T00:00:00.000000Z", "leaseDurationSeconds": 1},
     }
@@ -80,7 +80,7 @@ def test_the_lease_of_a_process_that_vanished_runs_out_whatever_its_clock_said(a
     with lease(api, "ada") as taken:
         assert taken.acquire(waiting(10))
         assert time.monotonic() - begun >= 1
-        assert memory.objects[path]["spec"]["holderIdentity"] == "ada"
+        assert memory.objects[LEASE]["spec"]["holderIdentity"] == "ada"
 
 
 def test_an_api_server_that_is_away_is_waited_for(api: Api, memory: Memory) -> None:
@@ -103,11 +103,10 @@ def test_a_lease_that_cannot_be_renewed_is_not_held(api: Api, memory: Memory) ->
 def test_a_lease_that_somebody_took_meanwhile_is_not_confirmed(api: Api, memory: Memory) -> None:
     with lease(api, "ada") as mine:
         assert mine.acquire(waiting(1))
-        path = "/apis/coordination.k8s.io/v1/namespaces/team-a/leases/llm-rollout"
-        memory.objects[path]["spec"]["holderIdentity"] = "bob"
+        memory.objects[LEASE]["spec"]["holderIdentity"] = "bob"
         time.sleep(1.1)
         assert not mine.confirm()
-    assert memory.objects[path]["spec"]["holderIdentity"] == "bob", "what is another's is not given back"
+    assert memory.objects[LEASE]["spec"]["holderIdentity"] == "bob", "what is another's is not given back"
 
 
 def record(number: int, release: str, outcome: Outcome = Outcome.SERVES, **more: object) -> Record:
@@ -171,6 +170,26 @@ def test_who_promotes_to_a_stop_while_another_executes_is_told_when_it_is_there(
         threading.Timer(1, lambda: store.write(replace(held, **mark))).start()
         found = drive.drive(api, "team-a", held, lambda phase, text: None, leave=("hold",))
     assert found.running and (found.times or found.breach)
+
+
+def test_who_is_overtaken_follows_who_has_the_rollout_now(api: Api, memory: Memory) -> None:
+    """As after an API server that was away: whoever gets there first has the lease."""
+    store = Store(api, "team-a", "llm")
+    begun = record(2, "bbb", Outcome.NONE)
+    store.create(begun, [], "{}")
+    told: list[str] = []
+
+    def say(phase: str, text: str) -> None:
+        told.append(f"{phase} {text}")
+        if phase == "decide":
+            memory.objects[LEASE]["spec"]["holderIdentity"] = "bob"
+            time.sleep(RENEW_S + 0.5)
+        if text == "bob has the rollout":
+            store.write(replace(begun, outcome=Outcome.SERVES))
+
+    found = drive.drive(api, "team-a", begun, say)
+    assert (found.outcome, told) == (Outcome.SERVES, ["decide hold bbb: revision 2", "wait bob has the rollout"])
+    assert memory.objects[LEASE]["spec"]["holderIdentity"] == "bob"
 
 
 def test_a_part_of_the_traffic_is_for_the_strategy_that_has_parts(

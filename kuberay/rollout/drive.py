@@ -12,7 +12,7 @@ from kuberay.rollout.canary import phase as stop
 from kuberay.rollout.examiner import Examiner
 from kuberay.rollout.lease import Lease
 from kuberay.rollout.record import Record
-from kuberay.rollout.run import BEFORE, Runner, Say, settings_of
+from kuberay.rollout.run import BEFORE, Runner, Say, TakenOver, settings_of
 from kuberay.rollout.store import Store
 
 
@@ -25,14 +25,18 @@ def drive(api: Api, namespace: str, record: Record, say: Say, leave: Collection[
         KubeRayError: it cannot go on; it stays where it is.
     """
     store = Store(api, namespace, record.service)
-    following = _Following(store, record, say, leave)
-    with Lease(api, namespace, record.service, f"{who()}/{os.getpid()}") as lease:
-        if not lease.acquire(following.goes_on):
-            return following.record
-        _, kept = store.kept(record.number)
-        before = slo.samples_from(kept.get(BEFORE, ""))
-        examiner = Examiner(api, namespace, record.service, settings_of(kept.get("settings.json", "")), say, before)
-        return Runner(api, namespace, store, lease, examiner, say).run(record.number, leave)
+    while True:
+        following = _Following(store, record, say, leave)
+        with Lease(api, namespace, record.service, f"{who()}/{os.getpid()}") as lease:
+            if not lease.acquire(following.goes_on):
+                return following.record
+            _, kept = store.kept(record.number)
+            before = slo.samples_from(kept.get(BEFORE, ""))
+            examiner = Examiner(api, namespace, record.service, settings_of(kept.get("settings.json", "")), say, before)
+            try:
+                return Runner(api, namespace, store, lease, examiner, say).run(record.number, leave)
+            except TakenOver:
+                record = store.read(record.number)
 
 
 class _Following:

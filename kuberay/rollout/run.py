@@ -16,7 +16,7 @@ from kuberay.actions.decisions import decide, decision
 from kuberay.actions.deploy import attach
 from kuberay.api.client import Api
 from kuberay.api.kinds import CONFIGMAP, POD, RAYCLUSTER, RAYSERVICE, SERVICE
-from kuberay.errors import ApiError, Conflict, Incomplete, Invalid, NotFound, Refused, Unreachable
+from kuberay.errors import ApiError, Conflict, Incomplete, Invalid, NotFound, Unreachable
 from kuberay.manifests.rayservice import Json, owned_by
 from kuberay.names import CLUSTER_LABEL, INSTANCE_LABEL, SERVE_LABEL, SERVE_PORT, SERVICE_LABEL, ours
 from kuberay.observing.wait import Target, Verdict, wait_for
@@ -49,6 +49,10 @@ Say = Callable[[str, str], None]
 """Told the phase, and what happens in it."""
 
 
+class TakenOver(Exception):
+    """Another process executes the rollout: this one could not renew its lease in time."""
+
+
 class Runner:
     """Executes one rollout. Holds the lease while it does.
 
@@ -65,7 +69,7 @@ class Runner:
         """Go on until it has ended, or waits in one of the phases in ``leave``.
 
         Raises:
-            Refused: another process has taken it over.
+            TakenOver: another process has the lease.
             ApiError: the API server would not do a step, or is away for more than five minutes.
         """
         away_since, refused = 0.0, 0
@@ -75,7 +79,7 @@ class Runner:
                 if isinstance(following, Wait):
                     return record
                 if not self._lease.confirm():
-                    raise Refused("Another process has taken this rollout over. switchyard history shows it.")
+                    raise TakenOver
                 record = self._do(following, record, now_seen)
                 away_since, refused = 0.0, 0
             except Unreachable as error:

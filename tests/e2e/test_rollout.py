@@ -181,9 +181,9 @@ def test_a_slow_release_is_refused_by_the_comparison(service: Service) -> None:
     before = service.active()
     record = service.run("rollout", "--auto", *LOAD, more=SLOW)
     assert (record["exit"], record["outcome"], record["verdict"]) == (1, "aborted", "fail"), record
-    verdict = json.loads(service.start("report", str(record["number"]), "-o", "json").communicate(timeout=60)[0])
-    failed = [one["check"] for one in verdict["verdict"]["findings"] if one["outcome"] == "fail"]
-    assert failed == ["latency"], verdict["verdict"]
+    report = json.loads(service.start("report", str(record["number"]), "-o", "json").communicate(timeout=60)[0])
+    findings = report["verdict_document"]["findings"]
+    assert [one["check"] for one in findings if one["outcome"] == "fail"] == ["latency"], findings
     assert service.active() == before and record["green"]["cluster"] not in service.clusters()
     load_of(service, record)
 
