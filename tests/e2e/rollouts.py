@@ -24,10 +24,8 @@ from kuberay.rollout.proof.trips import Outcome, Trip
 from kuberay.rollout.store import Store
 from kuberay.snapshot import dig
 from tests.e2e.conftest import Kube, eventually
+from tests.e2e.deployed import FILE, ROOT, START_S
 
-ROOT = Path(__file__).parents[2]
-FILE = "deploy/e2e.yaml"
-START_S = 600
 LOAD = ("--load", "2", "--load-pause", "1", "--load-tokens", "128")
 """People who read: closed-loop streams would fill two cores, and a second vLLM needs them to start."""
 LONG_S = 40.0

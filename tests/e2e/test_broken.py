@@ -17,7 +17,7 @@ import pytest
 from kuberay.api import kinds
 from kuberay.api.client import Api
 from tests.e2e.conftest import Kube, eventually
-from tests.e2e.test_service import FILE, Service
+from tests.e2e.deployed import FILE, Service
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

@@ -6,109 +6,45 @@ each leaves the service serving. Times are printed (pytest -s) and are those in 
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
 
 from kuberay.api import kinds
 from kuberay.api.client import Api
+from kuberay.names import SERVE_PORT
 from kuberay.snapshot import condition_of, dig, labels
+from serve_app.drain import FIRST_PORT
 from tests.e2e.conftest import Kube, eventually
+from tests.e2e.deployed import FILE, START_S, Service
+from tests.e2e.streams import Stream
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
-ROOT = Path(__file__).parents[2]
-FILE = "deploy/e2e.yaml"
-START_S = 600
-CLIENTS = 4
-"""With target_ongoing_requests 1 they want more replicas than there may be, and leave a core to those that start."""
-
-
-@dataclass
-class Service:
-    """The service under test.
-
-    Attributes:
-        environ: overrides of the service file, which tests change to deploy something else.
-    """
-
-    kube: Kube
-    api: Api
-    namespace: str
-    environ: dict[str, str]
-    name: str = "llm"
-
-    def run(self, *arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
-        """One ``switchyard`` command, as a user types it."""
-        command = Path(sys.executable).with_name("switchyard")
-        environ = {**os.environ, "KUBECONFIG": str(self.kube.kubeconfig), "COLUMNS": "120", **self.environ}
-        return subprocess.run(
-            [str(command), *arguments],
-            cwd=ROOT,
-            env=environ,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
-
-    def deploy(self, *arguments: str) -> str:
-        """``switchyard deploy``; what it printed."""
-        done = self.run("deploy", "-f", FILE, "--timeout", str(START_S), *arguments, timeout_s=START_S + 60)
-        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{self.doctor()}"
-        return done.stdout
-
-    def doctor(self) -> str:
-        done = self.run("doctor", "-f", FILE)
-        return done.stdout + done.stderr
-
-    def status(self) -> dict[str, Any]:
-        return json.loads(self.run("status", "-f", FILE, "-o", "json").stdout)
-
-    def diff(self) -> dict[str, Any]:
-        done = self.run("diff", "-f", FILE, "-o", "json")
-        assert done.stdout, done.stderr
-        return json.loads(done.stdout) | {"exit": done.returncode}
-
-    def active(self) -> str:
-        """The RayCluster that serves."""
-        service = self.api.get(kinds.RAYSERVICE, self.name, self.namespace)
-        return dig(service, "status", "activeServiceStatus", "rayClusterName", default="")
-
-    def pods(self, role: str, cluster: str = "") -> list[dict[str, Any]]:
-        selector = f"app.kubernetes.io/instance={self.name},switchyard.dev/role={role}"
-        selector += f",ray.io/cluster={cluster}" if cluster else ""
-        return self.api.list(kinds.POD, self.namespace, selector=selector)
-
-    def ask(self) -> dict[str, Any]:
-        """One request through the Service, as any client in the cluster sends it."""
-        answer = self.api.via_service(
-            "POST",
-            f"{self.name}-serve-svc",
-            8000,
-            "/generate",
-            self.namespace,
-            body={"prompt": "hello", "max_tokens": 8},
-            read_s=60,
-        )
-        return json.loads(answer.body)
+TARGET, CLIENTS = 4, 7
+"""Requests a replica is to have, and clients: these want a second replica."""
+LONG: dict[str, str] = {
+    "SWITCHYARD__MODEL__MAX_MODEL_LEN": "65536",
+    # The tiny model knows 8192 positions, which are over in less than a minute.
+    "SWITCHYARD__ENGINE__OPTIONS": '{"enforce_eager": true, "hf_overrides": {"max_position_embeddings": 65536}}',
+    "SWITCHYARD__SERVING__MAX_REQUEST_S": "600",
+}
+"""Streams may be longer than it takes to end a worker."""
+OUTLIVES_S = 90
+"""Twice what it takes when nothing passes through it: the replica's 30 s of draining, ``idle_timeout_s``, a look."""
 
 
 @pytest.fixture(scope="module")
 def service(kube: Kube) -> Iterator[Service]:
     with kube.namespace("service") as namespace:
         api = Api.connect(kubeconfig=str(kube.kubeconfig))
-        yield Service(kube, api, namespace, {"SWITCHYARD__KUBERNETES__NAMESPACE": namespace})
+        yield Service(kube, api, namespace, {"SWITCHYARD__KUBERNETES__NAMESPACE": namespace, **LONG})
 
 
 def test_deploy_until_it_serves(service: Service) -> None:
@@ -181,6 +117,7 @@ def test_pods_keep_to_the_restricted_profile(service: Service) -> None:
 def test_scaling_limits_change_in_place(service: Service) -> None:
     before = service.active()
     service.environ["SWITCHYARD__SCALING__MAX_REPLICAS"] = "3"
+    service.environ["SWITCHYARD__SCALING__TARGET_ONGOING_REQUESTS"] = str(TARGET)
     found = service.diff()
     assert (found["exit"], found["effect"], found["refused"]) == (2, "carried over", False)
     service.deploy()
@@ -191,7 +128,7 @@ def test_scaling_limits_change_in_place(service: Service) -> None:
 
 
 @pytest.mark.timeout(1200)
-def test_load_brings_a_second_replica_and_quiet_takes_it_away(service: Service) -> None:
+def test_load_brings_a_second_replica(service: Service) -> None:
     stop = threading.Event()
 
     def load(url: str) -> None:
@@ -200,8 +137,8 @@ def test_load_brings_a_second_replica_and_quiet_takes_it_away(service: Service) 
                 client.post(f"{url}/generate", json={"prompt": "again", "max_tokens": 200})
                 time.sleep(0.1)
 
-    def ready() -> int:
-        return sum(condition_of(pod, "Ready").get("status") == "True" for pod in service.pods("worker"))
+    def running() -> int:
+        return sum(one["replicas"].get("RUNNING", 0) for one in service.status()["clusters"])
 
     pod = service.pods("worker")[0]["metadata"]["name"]
     begun = time.monotonic()
@@ -212,15 +149,60 @@ def test_load_brings_a_second_replica_and_quiet_takes_it_away(service: Service) 
         try:
             eventually(lambda: len(service.pods("worker")) > 1, 180, "a second worker pod")
             asked = time.monotonic() - begun
-            eventually(lambda: ready() > 1, 600, "a second worker that serves")
+            eventually(lambda: running() > 1, 600, "a second replica that serves")
         finally:
             stop.set()
             for thread in threads:
                 thread.join(timeout=120)
     print(f"\na second pod was asked for after {asked:.0f} s and served after {time.monotonic() - begun:.0f} s")
+
+
+def test_quiet_takes_it_away_and_cuts_no_stream_on_its_way_through_it(service: Service) -> None:
+    """A pod's HAProxy carries streams to replicas in other pods. Ray's autoscaler runs no ``preStop`` hook."""
+    names = [pod["metadata"]["name"] for pod in service.pods("worker")]
+    begun = time.monotonic()
+
+    def ready(name: str) -> bool:
+        pod = service.api.get(kinds.POD, name, service.namespace)
+        return condition_of(pod, "Ready").get("status") == "True"
+
+    with contextlib.ExitStack() as stack:
+
+        def forward(pod: str, port: int) -> str:
+            return stack.enter_context(service.api.forward(pod, port, service.namespace)).url
+
+        here, there = names
+        doors = {name: forward(name, SERVE_PORT) for name in names}
+        replicas = {name: forward(name, FIRST_PORT) for name in names}
+
+        def busy(name: str) -> int:
+            return httpx2.get(f"{replicas[name]}/health", timeout=30).json()["in_flight"]
+
+        def crossing(pod: str, other: str) -> Stream:
+            """A stream through this pod to the other's replica: HAProxy chooses the replica with the fewest."""
+            with contextlib.ExitStack() as others:
+                for _ in range(8):
+                    before, stream = busy(other), Stream(doors[pod])
+                    eventually(lambda stream=stream: stream.begun, 60, "a first token")
+                    if busy(other) > before:
+                        stack.callback(stream.close)
+                        return stream
+                    others.callback(stream.close)
+            raise AssertionError(f"no stream through {pod} went to {other}")
+
+        eventually(lambda: busy(here) + busy(there) == 0, 120, "the load to be over")
+        through = {here: crossing(here, there), there: crossing(there, here)}
+        leaving = eventually(lambda: next((name for name in names if not ready(name)), ""), 180, "a replica to go")
+        staying = there if leaving == here else here
+        print(f"\nits replica is to go {time.monotonic() - begun:.0f} s after the load")
+        through[staying].close()  # the leaving replica's own; without it nothing but the other one keeps its pod
+        begun = time.monotonic()
+        while time.monotonic() - begun < OUTLIVES_S:
+            assert through[leaving].flows(), f"{through[leaving].broken}; {time.monotonic() - begun:.0f} s later"
+            time.sleep(1)
     begun = time.monotonic()
     eventually(lambda: len(service.pods("worker")) == 1, 300, "one worker pod again")
-    print(f"one worker again {time.monotonic() - begun:.0f} s after the load ended")
+    print(f"one worker again {time.monotonic() - begun:.0f} s after the last stream")
     assert service.ask()["usage"]["completion_tokens"] == 8
 
 
