@@ -6,6 +6,7 @@ ClusterError                        exit 1; the message says what happened and w
 ├── NoCredentials                   no Google credentials on this machine, or they have expired
 ├── Denied                          403: the credentials may not do this
 ├── ApiDisabled                     403: an API of the project is not enabled (yet)
+├── NoBilling                       the project has no billing account
 ├── NotFound                        404
 ├── Conflict                        409, or 412: exists already, or changed since it was read
 ├── Busy                            the cluster runs another operation; waiting helps
@@ -43,6 +44,10 @@ class Denied(ClusterError):
 
 class ApiDisabled(Denied):
     """An API is not enabled in the project, or was enabled so lately that Google has not noticed everywhere."""
+
+
+class NoBilling(ClusterError):
+    """The project has no billing account."""
 
 
 class NotFound(ClusterError):

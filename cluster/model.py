@@ -16,6 +16,8 @@ LABELS = ("managed-by", "switchyard-cluster")
 NAME_LABEL = "switchyard-name"
 """On what gets its name from Google (alert policies, channels): which one of ours it is."""
 PARKED_LABEL = "switchyard-scaled-to-zero"
+TOKEN_SOURCE = "$HF_TOKEN"
+"""Where a version of the Hugging Face token comes from; the token itself is in no plan."""
 PROTECTED_LABEL = "switchyard-protected"
 
 Spec = Mapping[str, Any]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -84,16 +84,16 @@ class Cloud:
         """Read everything that is wanted, in parallel.
 
         Args:
-            sweep: also look for what bears our marks and is no longer wanted, count the bucket's objects, and find the
+            sweep: also count the bucket's objects, and find a budget and channels that are no longer wanted, and the
                 disks that the cluster's volumes left: what ``destroy`` must know.
         """
         enabled = self._apis.observe(apis(self.config))
         disabled = frozenset(apis(self.config)) - frozenset(enabled.spec["services"])
         specs = {item.key: item.spec for item in wanted}
         keys = [key for key in specs if key.kind != "apis" and api_of(key.kind) not in disabled]
-        if sweep:
-            keys += [key for key in self._ours(disabled) if key not in specs]
-        jobs = self._jobs(keys, specs, sweep=sweep)
+        if api_of("bucket") not in disabled:
+            keys += [key for key in self.storage.ours() if key not in specs]
+        jobs = self._jobs(keys, specs, disabled, sweep=sweep)
         if sweep and api_of("disk") not in disabled:
             jobs.append(self.compute.disks)
         found = [item for items in self._together(jobs) for item in items]
@@ -121,7 +121,9 @@ class Cloud:
         """Delete it; a thing that is gone already is no error."""
         return self._of[key.kind].delete(key, found)
 
-    def _jobs(self, keys: Sequence[Key], specs: dict[Key, Spec], *, sweep: bool) -> list[Callable[[], list[Found]]]:
+    def _jobs(
+        self, keys: Sequence[Key], specs: dict[Key, Spec], disabled: frozenset[str], *, sweep: bool
+    ) -> list[Callable[[], Iterable[Found]]]:
         def one(key: Key) -> Callable[[], list[Found]]:
             def job() -> list[Found]:
                 found = self.storage.observe([key], contents=sweep) if key.kind == "bucket" else [self.read(key, {})]
@@ -130,20 +132,22 @@ class Cloud:
             return job
 
         kinds = {key.kind for key in keys}
-        jobs = [
-            one(key)
-            for key in keys
-            if key.kind in ("network", "subnetwork", "router", "firewall", "bucket", "repository", "secret")
-            or key.kind in ("secret-version", "dashboard", "budget")
-        ]
+        single = ("network", "subnetwork", "router", "firewall", "bucket", "secret-version", "dashboard", "budget")
+        jobs: list[Callable[[], Iterable[Found]]] = [one(key) for key in keys if key.kind in single]
         if "cluster" in kinds:
-            jobs.append(lambda: list(self.container.observe()))
+            jobs.append(self.container.observe)
         if "service-account" in kinds:
             jobs.append(self._iam.observe)
-        for kind in ("alert", "channel"):
+        for kind, part in (("repository", self._registry), ("secret", self.secrets)):
+            if api_of(kind) not in disabled:  # what is no longer wanted is found as well
+                names = {key.name for key in keys if key.kind == kind}
+                jobs.append(lambda part=part, names=names: part.observe(names))
+        if api_of("alert") not in disabled:
             # Channels of ours are looked for where the file wants one, and when everything is to go.
-            if kind in kinds or sweep:
-                jobs.append(lambda kind=kind: self._monitoring.observe(kind))
+            channels = "channel" in kinds or sweep
+            jobs.append(lambda: self._monitoring.observe(channels=channels))
+        if sweep and "budget" not in kinds:
+            jobs.append(self._budgets.leftover)
         grants: dict[tuple[str, str], dict[Key, Spec]] = {}
         for key in keys:
             if key.kind == "grant":
@@ -151,14 +155,6 @@ class Cloud:
                 grants.setdefault((spec["on"], spec["resource"]), {})[key] = spec
         jobs += [lambda specs=group: self._grants.observe(specs) for group in grants.values()]
         return jobs
-
-    def _ours(self, disabled: frozenset[str]) -> list[Key]:
-        lists = [
-            (api_of("bucket"), self.storage.ours),
-            (api_of("repository"), self._registry.ours),
-            (api_of("secret"), self.secrets.ours),
-        ]
-        return [key for keys in self._together([job for api, job in lists if api not in disabled]) for key in keys]
 
     def _together(self, jobs: Sequence[Callable[[], Any]]) -> list[Any]:
         if self._readers == 1:

@@ -32,12 +32,16 @@ class Container:
         self._config = config
         self._clients = clients
         self._call = clients.call
-        self._parent = f"projects/{config.project}/locations/{config.location}"
+        self._parent = _place(config, config.location)
         self._cluster = f"{self._parent}/clusters/{config.name}"
 
     def observe(self) -> Iterable[Found]:
-        """The cluster with all its pools: one call. One of that name elsewhere in the region is not looked for."""
-        cluster = self._call.maybe("container.GetCluster", self._api.get_cluster, {"name": self._cluster})
+        """The cluster with all its pools: one call. Where there is none, ours of that name in another location."""
+        request = {"parent": _place(self._config, "-")}
+        every = self._call.read("container.ListClusters", self._api.list_clusters, request).clusters
+        named = [one for one in every if one.name == self._config.name]
+        here = [one for one in named if one.location == self._config.location]
+        cluster = next(iter(here or [one for one in named if self._ours(one)]), None)
         return [] if cluster is None else list(self._found(cluster))
 
     def read(self, key: Key) -> Found | None:
@@ -56,22 +60,27 @@ class Container:
         from google.cloud import container_v1 as gke
 
         if key.kind == "cluster":
-            request: Any = gke.CreateClusterRequest(parent=self._parent, cluster=message(gke.Cluster, spec))
+            body = {name: value for name, value in spec.items() if name != "location"}  # the parent says where
+            request: Any = gke.CreateClusterRequest(parent=self._parent, cluster=message(gke.Cluster, body))
             yield self._followed(self._call.write("container.CreateCluster", self._api.create_cluster, request), key)
         else:
             request = gke.CreateNodePoolRequest(parent=self._cluster, node_pool=message(gke.NodePool, spec))
             yield self._followed(self._call.write("container.CreateNodePool", self._api.create_node_pool, request), key)
 
     def delete(self, key: Key, found: Found | None) -> Steps:
+        parent = self._parent
         try:
             if key.kind == "cluster":
-                done = self._call.write("container.DeleteCluster", self._api.delete_cluster, {"name": self._cluster})
+                # It may be one that was made when the file named another location.
+                parent = _place(self._config, found.spec["location"]) if found else parent
+                name = f"{parent}/clusters/{self._config.name}"
+                done = self._call.write("container.DeleteCluster", self._api.delete_cluster, {"name": name})
             else:
                 request = {"name": f"{self._cluster}/nodePools/{key.name}"}
                 done = self._call.write("container.DeleteNodePool", self._api.delete_node_pool, request)
         except NotFound:
             return
-        yield self._followed(done, key)
+        yield self._followed(done, key, parent)
 
     def update(self, action: Action) -> Steps:
         changed = {change.path.split(".")[0] for change in action.changes}
@@ -145,10 +154,12 @@ class Container:
     def _api(self) -> Any:
         return self._clients.grpc("google.cloud.container_v1", "ClusterManagerClient")
 
+    def _ours(self, cluster: Any) -> bool:
+        return labels_of(self._config.name).items() <= dict(cluster.resource_labels).items()
+
     def _found(self, cluster: Any) -> Iterable[Found]:
         spec = spec_of(cluster)
-        labels = labels_of(self._config.name)
-        ours = labels.items() <= dict(cluster.resource_labels).items()
+        ours = self._ours(cluster)
         busy = cluster.status.name in ("PROVISIONING", "RECONCILING")
         endpoint = cluster.control_plane_endpoints_config.dns_endpoint_config.endpoint
         yield Found(
@@ -164,7 +175,7 @@ class Container:
             },
         )
         for pool in cluster.node_pools:
-            mine = labels.items() <= dict(pool.config.resource_labels).items()
+            mine = labels_of(self._config.name).items() <= dict(pool.config.resource_labels).items()
             codes = [condition.canonical_code or condition.code for condition in pool.conditions]
             yield Found(
                 Key("node-pool", pool.name),
@@ -175,8 +186,8 @@ class Container:
                 facts={"codes": [getattr(code, "name", str(code)) for code in codes]},
             )
 
-    def _followed(self, started: Any, key: Key) -> Pending:
-        name = f"{self._parent}/operations/{started.name}"
+    def _followed(self, started: Any, key: Key, parent: str = "") -> Pending:
+        name = f"{parent or self._parent}/operations/{started.name}"
 
         def poll() -> bool | str | None:
             found = self._call.read("container.GetOperation", self._api.get_operation, {"name": name})
@@ -190,6 +201,10 @@ class Container:
             return found.detail or None
 
         return Pending(str(key), poll)
+
+
+def _place(config: ClusterConfig, location: str) -> str:
+    return f"projects/{config.project}/locations/{location}"
 
 
 def _desired(spec: Spec, changed: set[str]) -> list[dict[str, Any]]:

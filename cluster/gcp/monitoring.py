@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import Any
 
 from cluster.config import ClusterConfig
-from cluster.errors import ClusterError, NotFound
+from cluster.errors import Denied, NoBilling, NotFound
 from cluster.gcp.clients import Clients
 from cluster.gcp.messages import Steps, mask, message, spec_of
 from cluster.model import NAME_LABEL, Action, Found, Key, Spec, labels_of
@@ -28,7 +29,19 @@ class Monitoring:
         self._call = clients.call
         self._clients = clients
 
-    def observe(self, kind: str) -> list[Found]:
+    def observe(self, *, channels: bool) -> list[Found]:
+        """All policies with our labels, and where asked for our channels: a call each.
+
+        A policy's channels are given by our names for them, as far as they are ours and were asked for.
+        """
+        found = self._list("channel") if channels else []
+        ours = {item.facts["name"]: item.key.name for item in found}
+        for item in self._list("alert"):
+            named = [ours.get(name, name) for name in item.spec.get("notificationChannels", [])]
+            found.append(replace(item, spec={**item.spec, "notificationChannels": named}))
+        return found
+
+    def _list(self, kind: str) -> list[Found]:
         """All of this kind with our labels: one call. A twin, of a create that was answered too late, shows as #2."""
         mine = " AND ".join(f'user_labels.{key}="{value}"' for key, value in labels_of(self._config.name).items())
         plural = {"alert": "list_alert_policies", "channel": "list_notification_channels"}[kind]
@@ -45,18 +58,22 @@ class Monitoring:
 
     def read(self, key: Key) -> Found | None:
         """One of them as it is now."""
-        return next((found for found in self.observe(key.kind) if found.key == key), None)
+        return next((found for found in self.observe(channels=True) if found.key == key), None)
 
     def create(self, key: Key, spec: Spec) -> Steps:
         _, kind, name = _CLIENTS[key.kind]
-        body = self._message(key.kind, kind, self._with_channel(key, spec))
+        body = self._message(key.kind, kind, self._with_channels(key, spec))
         method = getattr(self._api(key.kind), f"create_{name}")
         self._call.write(f"monitoring.Create{kind}", method, {"name": self._parent, name: body})
         yield from ()
 
     def update(self, action: Action) -> Steps:
         _, kind, name = _CLIENTS[action.key.kind]
-        spec = {**self._with_channel(action.key, action.spec), "name": action.existing.facts["name"]}
+        # What people added stays: the update is of the whole policy.
+        there = action.existing.spec.get("notificationChannels", [])
+        both = dict.fromkeys([*action.spec.get("notificationChannels", []), *there])
+        spec = {**action.spec, "notificationChannels": list(both)} if action.key.kind == "alert" else action.spec
+        spec = {**self._with_channels(action.key, spec), "name": action.existing.facts["name"]}
         method = getattr(self._api(action.key.kind), f"update_{name}")
         self._call.write(f"monitoring.Update{kind}", method, {name: self._message(action.key.kind, kind, spec)})
         yield from ()
@@ -71,11 +88,12 @@ class Monitoring:
                 self._call.write(f"monitoring.Delete{kind}", getattr(self._api(key.kind), f"delete_{name}"), request)
         yield from ()
 
-    def _with_channel(self, key: Key, spec: Spec) -> dict[str, Any]:
-        if key.kind != "alert" or not self._config.alerts.email:
+    def _with_channels(self, key: Key, spec: Spec) -> dict[str, Any]:
+        """With Google's names for our channels."""
+        if key.kind != "alert" or not spec.get("notificationChannels"):
             return dict(spec)
-        channels = [found.facts["name"] for found in self.observe("channel")]
-        return {**spec, "notificationChannels": channels[:1]}
+        names = {item.key.name: item.facts["name"] for item in self._list("channel")}
+        return {**spec, "notificationChannels": [names.get(one, one) for one in spec["notificationChannels"]]}
 
     def _message(self, kind: str, name: str, spec: Spec) -> Any:
         from google.cloud import monitoring_v3
@@ -157,6 +175,13 @@ class Budgets:
                 return Found(key, spec, facts={"name": item.name})
         return None
 
+    def leftover(self) -> list[Found]:
+        """The budget of a cluster whose file no longer wants one; none where budgets may not be read."""
+        with contextlib.suppress(Denied, NoBilling):
+            found = self.read(Key("budget", self._config.name))
+            return [found] if found else []
+        return []
+
     def create(self, key: Key, spec: Spec) -> Steps:
         request = {"parent": self._billing(), "budget": self._message(spec)}
         self._call.write("billingbudgets.CreateBudget", self._api.create_budget, request)
@@ -189,7 +214,7 @@ class Budgets:
             request = {"name": f"projects/{self._config.project}"}
             info = self._call.read("cloudbilling.GetProjectBillingInfo", api.get_project_billing_info, request)
             if not info.billing_enabled:
-                raise ClusterError(
+                raise NoBilling(
                     f"The project {self._config.project} has no billing account; link one: "
                     f"gcloud billing projects link {self._config.project} --billing-account=ACCOUNT"
                 )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from cluster.config import ClusterConfig
 from cluster.errors import Denied, NotFound
 from cluster.gcp.clients import Clients
 from cluster.gcp.messages import Steps, mask, message, operation, spec_of
-from cluster.model import Action, Found, Key, Spec, labels_of
+from cluster.model import TOKEN_SOURCE, Action, Found, Key, Spec, labels_of
 
 
 class Apis:
@@ -79,18 +80,14 @@ class Registry:
         """The repository as it is now."""
         request = {"name": f"{self._parent}/repositories/{key.name}"}
         got = self._call.maybe("artifactregistry.GetRepository", self._api.get_repository, request)
-        if got is None:
-            return None
-        ours = labels_of(self._config.name).items() <= dict(got.labels).items()
-        return Found(key, spec_of(got), ours, facts={"bytes": got.size_bytes})
+        return None if got is None else self._found(got)
 
-    def ours(self) -> list[Key]:
-        """Every repository of the region with our labels."""
-        pages = self._call.read(
-            "artifactregistry.ListRepositories", self._api.list_repositories, {"parent": self._parent}
-        )
-        mine = labels_of(self._config.name).items()
-        return [Key("repository", item.name.rsplit("/", 1)[-1]) for item in pages if mine <= dict(item.labels).items()]
+    def observe(self, names: Collection[str]) -> list[Found]:
+        """Those of these names, and every other one of the region with our labels: one call."""
+        request = {"parent": self._parent}
+        pages = self._call.read("artifactregistry.ListRepositories", self._api.list_repositories, request)
+        every = [self._found(item) for item in pages]
+        return [found for found in every if found.ours or found.key.name in names]
 
     def create(self, key: Key, spec: Spec) -> Steps:
         from google.cloud import artifactregistry_v1 as api
@@ -127,13 +124,17 @@ class Registry:
             return
         yield from operation(self._clients, self._api, done, str(key))
 
+    def _found(self, item: Any) -> Found:
+        ours = labels_of(self._config.name).items() <= dict(item.labels).items()
+        return Found(_key("repository", item), spec_of(item), ours, facts={"bytes": item.size_bytes})
+
     @property
     def _api(self) -> Any:
         return self._clients.grpc("google.cloud.artifactregistry_v1", "ArtifactRegistryClient")
 
 
 class Secrets:
-    """The secret and its first version. The token itself is in no plan, no log and no error.
+    """The secret and its newest version. The token itself is in no plan, no log and no error.
 
     Args:
         token: the Hugging Face token, where there is one at hand.
@@ -154,17 +155,27 @@ class Secrets:
         if key.kind == "secret-version":
             request = {"name": f"{name}/versions/latest"}
             got = self._call.maybe("secretmanager.GetSecretVersion", self._api.get_secret_version, request)
-            return None if got is None or got.state.name != "ENABLED" else Found(key, {})
+            return None if got is None or got.state.name != "ENABLED" else Found(key, {"source": self._source(key)})
         got = self._call.maybe("secretmanager.GetSecret", self._api.get_secret, {"name": name})
-        if got is None:
-            return None
-        return Found(key, spec_of(got), labels_of(self._config.name).items() <= dict(got.labels).items())
+        return None if got is None else self._found(got)
 
-    def ours(self) -> list[Key]:
-        """Every secret of the project with our labels."""
+    def observe(self, names: Collection[str]) -> list[Found]:
+        """Those of these names, and every other one of the project with our labels: one call."""
         pages = self._call.read("secretmanager.ListSecrets", self._api.list_secrets, {"parent": self._parent})
-        mine = labels_of(self._config.name).items()
-        return [Key("secret", item.name.rsplit("/", 1)[-1]) for item in pages if mine <= dict(item.labels).items()]
+        every = [self._found(item) for item in pages]
+        return [found for found in every if found.ours or found.key.name in names]
+
+    def _found(self, item: Any) -> Found:
+        return Found(
+            _key("secret", item), spec_of(item), labels_of(self._config.name).items() <= dict(item.labels).items()
+        )
+
+    def _source(self, key: Key) -> str:
+        """Whether the newest version is the token at hand. Who may not read it is taken to have brought the same."""
+        with contextlib.suppress(Denied):
+            if self._token and self.token(key.name) != self._token:
+                return "another token"
+        return TOKEN_SOURCE
 
     def token(self, name: str) -> str:
         """The token that Secret Manager has; empty where it has none."""
@@ -176,19 +187,22 @@ class Secrets:
         from google.cloud import secretmanager_v1 as api
 
         if key.kind == "secret-version":
-            request: Any = {
-                "parent": f"{self._parent}/secrets/{key.name}",
-                "payload": {"data": self._token.encode()},
-            }
-            self._call.write("secretmanager.AddSecretVersion", self._api.add_secret_version, request)
+            self._add_version(key)
         else:
             request = {"parent": self._parent, "secret_id": key.name, "secret": message(api.Secret, spec)}
             self._call.write("secretmanager.CreateSecret", self._api.create_secret, request)
         yield from ()
 
+    def _add_version(self, key: Key) -> None:
+        request = {"parent": f"{self._parent}/secrets/{key.name}", "payload": {"data": self._token.encode()}}
+        self._call.write("secretmanager.AddSecretVersion", self._api.add_secret_version, request)
+
     def update(self, action: Action) -> Steps:
         from google.cloud import secretmanager_v1 as api
 
+        if action.key.kind == "secret-version":
+            self._add_version(action.key)
+            return
         labels = {**(action.found.spec.get("labels", {}) if action.found else {}), **action.spec["labels"]}
         secret = message(api.Secret, {"name": f"{self._parent}/secrets/{action.key.name}", "labels": labels})
         self._call.write(
@@ -207,3 +221,7 @@ class Secrets:
     @property
     def _api(self) -> Any:
         return self._clients.grpc("google.cloud.secretmanager_v1", "SecretManagerServiceClient")
+
+
+def _key(kind: str, item: Any) -> Key:
+    return Key(kind, item.name.rsplit("/", 1)[-1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from cluster.config import ClusterConfig
@@ -12,6 +12,7 @@ from cluster.gcp.clients import Clients
 from cluster.gcp.messages import Steps
 from cluster.model import Action, Found, Key, Spec, labels_of
 
+PAGE = 1000
 COUNTED = 10_000
 """Objects are counted up to here; a bucket with more says "10000 or more"."""
 
@@ -36,7 +37,7 @@ class Storage:
 
     def ours(self) -> list[Key]:
         """Every bucket of the project with our labels."""
-        buckets = self._call.read("storage.buckets.list", self._api.list_buckets)
+        buckets = self._listed("storage.buckets.list", self._api.list_buckets)
         mine = labels_of(self._config.name).items()
         return [Key("bucket", bucket.name) for bucket in buckets if mine <= (bucket.labels or {}).items()]
 
@@ -65,9 +66,10 @@ class Storage:
         bucket = self._api.bucket(key.name)
         try:
             # Old versions are objects too; a bucket with any of them cannot go.
-            for blob in self._call.read("storage.objects.list", bucket.list_blobs, versions=True):
-                # A run that was killed here goes on with what is left.
-                self._delete_object(blob)
+            # A run that was killed here goes on with what is left.
+            while blobs := self._listed("storage.objects.list", bucket.list_blobs, versions=True, max_results=PAGE):
+                for blob in blobs:
+                    self._delete_object(blob)
             self._call.write("storage.buckets.delete", bucket.delete)
         except NotFound:
             return
@@ -89,8 +91,12 @@ class Storage:
         ours = labels_of(self._config.name).items() <= (spec.get("labels") or {}).items()
         return Found(key, spec, ours, facts=self._contents(bucket) if contents and ours else {})
 
+    def _listed(self, name: str, method: Callable[..., Iterable[Any]], **more: Any) -> list[Any]:
+        """The library asks while it is gone through, and that must happen where errors are looked after."""
+        return self._call.read(name, lambda **how: list(method(**how)), **more)
+
     def _contents(self, bucket: Any) -> Spec:
-        blobs = self._call.read("storage.objects.list", bucket.list_blobs, versions=True, max_results=COUNTED)
+        blobs = self._listed("storage.objects.list", bucket.list_blobs, versions=True, max_results=COUNTED)
         sizes = [blob.size or 0 for blob in blobs]
         return {"objects": len(sizes), "bytes": sum(sizes)}
 

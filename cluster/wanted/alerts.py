@@ -27,6 +27,8 @@ def monitoring(config: ClusterConfig) -> list[Wanted]:
     for name, title, query, minutes, text in _alerts(config):
         key = Key("alert", f"{config.name}-{name}")
         policy = _policy(config, key.name, title=title, query=query, minutes=minutes, text=text)
+        if config.alerts.email:
+            policy["notificationChannels"] = [channel.name]
         items.append(Wanted(key, policy, (channel,) if config.alerts.email else ()))
     items.append(Wanted(Key("dashboard", config.name), _dashboard(config)))
     if config.budget_usd:

@@ -52,6 +52,7 @@ def _cluster(config: ClusterConfig) -> dict[str, Any]:
         }
     return {
         "name": config.name,
+        "location": config.location,
         "description": mark_of(config.name),
         "resourceLabels": labels,
         "releaseChannel": {"channel": config.release_channel},

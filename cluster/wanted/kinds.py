@@ -72,7 +72,7 @@ KINDS: dict[str, Kind] = {
         keeps_data=True,
     ),
     "secret": Kind(mutable=("labels",), fixed={"replication": "a secret's replication is fixed"}, keeps_data=True),
-    "secret-version": Kind(ignored=("source",)),
+    "secret-version": Kind(mutable=("source",)),
     "cluster": Kind(
         mutable=(
             "resourceLabels",
@@ -94,7 +94,7 @@ KINDS: dict[str, Kind] = {
             "subnetwork": "a cluster cannot change its subnetwork",
             "ipAllocationPolicy": "a cluster's ranges are fixed",
             "networkConfig.datapathProvider": "the data plane is chosen when the cluster is made",
-            "location": "a control plane cannot move between a zone and a region",
+            "location": "a control plane cannot move; a second cluster needs another cluster.name",
             "description": "GKE sets a cluster's description once",
         },
         ignored=("nodePools", "name"),
@@ -128,7 +128,13 @@ KINDS: dict[str, Kind] = {
         open_lists=("config.taints", "config.tags"),
     ),
     "channel": Kind(mutable=("displayName", "labels", "userLabels"), fixed={"type": "a channel has one type"}),
-    "alert": Kind(mutable=("displayName", "combiner", "enabled", "userLabels", "documentation", "conditions")),
+    "alert": Kind(
+        mutable=(
+            *("displayName", "combiner", "enabled", "userLabels", "documentation", "conditions"),
+            "notificationChannels",
+        ),
+        open_lists=("notificationChannels",),
+    ),
     "dashboard": Kind(mutable=("displayName", "labels", "mosaicLayout")),
     "budget": Kind(mutable=("displayName", "budgetFilter", "amount", "thresholdRules")),
     "disk": Kind(keeps_data=True),

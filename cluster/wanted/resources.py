@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from cluster.config import ClusterConfig
-from cluster.model import Key, Stock, Wanted, labels_of, mark_of
+from cluster.model import TOKEN_SOURCE, Key, Stock, Wanted, labels_of, mark_of
 from cluster.wanted.alerts import monitoring
 from cluster.wanted.gke import gke
 
@@ -186,7 +186,7 @@ def _storage(config: ClusterConfig, *, token: bool) -> list[Wanted]:
         grant("secret", secret.name, "roles/secretmanager.secretAccessor", config.workload_email, (secret, serve)),
     ]
     if token:
-        items.append(Wanted(Key("secret-version", secret.name), {"source": "$HF_TOKEN"}, (secret,)))
+        items.append(Wanted(Key("secret-version", secret.name), {"source": TOKEN_SOURCE}, (secret,)))
     if config.registry:
         repository = Key("repository", config.name)
         items += [

@@ -21,6 +21,7 @@ def container(fake: FakeGoogle) -> dict[str, Any]:
     made = _Container(fake)
     return {
         f"{service}GetCluster": (gke.GetClusterRequest, made.get),
+        f"{service}ListClusters": (gke.ListClustersRequest, made.every),
         f"{service}CreateCluster": (gke.CreateClusterRequest, made.create),
         f"{service}DeleteCluster": (gke.DeleteClusterRequest, made.delete),
         f"{service}UpdateCluster": (gke.UpdateClusterRequest, made.update),
@@ -43,6 +44,12 @@ class _Container:
     def get(self, request: Any) -> Any:
         self._fake.need_api(API)
         return self._at(request.name)
+
+    def every(self, request: Any) -> Any:
+        self._fake.need_api(API)
+        prefix = request.parent.removesuffix("-")
+        found = [cluster for name, cluster in self._fake.clusters.items() if name.startswith(prefix)]
+        return gke.ListClustersResponse(clusters=found)
 
     def create(self, request: Any) -> Any:
         fake = self._fake
