@@ -6,17 +6,29 @@ Everything but ``project`` and ``region`` has a default; the names of what is ma
 from __future__ import annotations
 
 import re
+from ipaddress import IPv4Network
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
 from cluster.gpus import GPU_MACHINES, SYSTEM_MACHINES, Machine, machine
 from service_file import Section
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z]([-a-z0-9]{0,28}[a-z0-9])?$")]
-"""Letters, digits and hyphens, 30 at most: suffixes must fit into what service accounts may be called."""
 
-Cidr = Annotated[str, StringConstraints(pattern=r"^\d{1,3}(\.\d{1,3}){3}/\d{1,2}$")]
+def _range(value: str) -> str:
+    try:
+        IPv4Network(value)
+    except ValueError as error:
+        raise ValueError(f"is no range of addresses: {error}") from error
+    return value
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z]([-a-z0-9]{0,22}[a-z0-9])?$")]
+"""Letters, digits and hyphens, 24 at most: with ``-nodes`` a service account may have 30."""
+PoolName = Annotated[str, StringConstraints(pattern=r"^[a-z]([-a-z0-9]{0,28}[a-z0-9])?$")]
+ObjectName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+"""Of an object in Kubernetes."""
+Cidr = Annotated[str, AfterValidator(_range)]
 Region = Annotated[str, StringConstraints(pattern=r"^[a-z]+-[a-z]+\d{1,2}$")]
 Zone = Annotated[str, StringConstraints(pattern=r"^[a-z]+-[a-z]+\d{1,2}-[a-z]$")]
 
@@ -39,6 +51,11 @@ class PoolConfig(Section):
     local_ssds: int = Field(default=0, ge=0, le=32, description="Local SSDs for weights, 375 GiB each (emptyDir).")
     disk_gb: int = Field(default=100, ge=50, le=10_000, description="Boot disk of a node, GiB; images live there.")
     compact: bool = Field(default=False, description="Nodes close together, in one zone: for models over two nodes.")
+
+    @field_validator("spot", mode="before")
+    @classmethod
+    def _spot(cls, value: object) -> object:
+        return "no" if value is False else value  # YAML takes a bare no for false
 
     @field_validator("machine")
     @classmethod
@@ -94,6 +111,14 @@ class NetworkConfig(Section):
     pods: Cidr = "10.64.0.0/14"
     services: Cidr = "10.11.0.0/20"
 
+    @model_validator(mode="after")
+    def _apart(self) -> NetworkConfig:
+        for one, other in (("nodes", "pods"), ("nodes", "services"), ("pods", "services")):
+            first, second = getattr(self, one), getattr(self, other)
+            if IPv4Network(first).overlaps(IPv4Network(second)):
+                raise ValueError(f"{one} ({first}) and {other} ({second}) overlap")
+        return self
+
 
 class BucketConfig(Section):
     """The bucket for weights."""
@@ -139,17 +164,15 @@ class ClusterConfig(Section):
         description="Of the operator that `apply` installs; known ones: cluster/inside/kuberay_release.py.",
     )
     system: SystemPoolConfig = SystemPoolConfig()
-    pools: dict[Name, PoolConfig] = Field(default_factory=dict[Name, PoolConfig])
+    pools: dict[PoolName, PoolConfig] = Field(default_factory=dict[PoolName, PoolConfig])
     network: NetworkConfig = NetworkConfig()
     bucket: BucketConfig = BucketConfig()
     hyperdisk_ml: bool = Field(default=False, description="A StorageClass for weights on Hyperdisk ML volumes.")
     registry: bool = Field(default=True, description="An Artifact Registry repository for the service's image.")
-    namespace: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")] = "default"
-    service_account: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")] = Field(
-        default="switchyard", description="Kubernetes service account of the Ray pods."
-    )
-    hf_secret: str = Field(default="hf-secret", description="Kubernetes secret with the Hugging Face token.")
-    hf_secret_key: str = "hf_api_token"
+    namespace: ObjectName = "default"
+    service_account: ObjectName = Field(default="switchyard", description="Kubernetes service account of the Ray pods.")
+    hf_secret: ObjectName = Field(default="hf-secret", description="Kubernetes secret with the Hugging Face token.")
+    hf_secret_key: Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]{1,253}$")] = "hf_api_token"
     alerts: AlertsConfig = AlertsConfig()
     budget_usd: int | None = Field(default=None, ge=1, description="Monthly budget; mails at 50, 90 and 100 %.")
     deletion_protection: bool = Field(default=False, description="`destroy` refuses while this is true.")

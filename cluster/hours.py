@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import zoneinfo
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ from cluster.config import ClusterConfig
 from cluster.errors import ConfigError
 from cluster.model import labels_of
 
+DAY = 24 * 60
+"""Minutes."""
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 NAMED = {"weekdays": range(5), "weekends": range(5, 7), "daily": range(7)}
 KUBECTL_IMAGE = "registry.k8s.io/kubectl:v1.34.2"
@@ -39,7 +42,7 @@ class Hours:
     @property
     def share_on(self) -> float:
         """Of a week."""
-        return len(self.days) * (self.end - self.start) / (7 * 24 * 60)
+        return len(self.days) * (self.end - self.start) / (7 * DAY)
 
     def __str__(self) -> str:
         names = {tuple(days): name for name, days in NAMED.items()}
@@ -61,9 +64,12 @@ def parse(text: str) -> Hours:
         raise ConfigError(
             f"The schedule {text!r} ends before it starts; hours past midnight are not supported. Write {EXAMPLE}."
         )
-    if match[6] not in zoneinfo.available_timezones():
+    if match[6] not in zoneinfo.available_timezones() or match[6] == "localtime":
         raise ConfigError(f"{match[6]!r} is no time zone of the IANA database; write {EXAMPLE}.")
-    return Hours(_days(match[1].lower()), start, end, match[6])
+    hours = Hours(_days(match[1].lower()), start, end, match[6])
+    if hours.share_on == 1:
+        raise ConfigError(f"The schedule {text!r} is always on; a service without a schedule is, too: use --off.")
+    return hours
 
 
 def objects(config: ClusterConfig, hours: Hours | None, service: str) -> list[dict[str, Any]]:
@@ -93,23 +99,23 @@ def objects(config: ClusterConfig, hours: Hours | None, service: str) -> list[di
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
         "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
     }
-    days = ",".join(str((day + 1) % 7) for day in hours.days)  # cron's Sunday is 0
+    whole = (hours.start, hours.end) == (0, DAY)  # then there is no edge between a day and the next
+    wakes = [day for day in hours.days if not (whole and (day - 1) % 7 in hours.days)]
+    sleeps = [day for day in hours.days if not (whole and (day + 1) % 7 in hours.days)]
+    later = hours.end // DAY  # midnight belongs to the next day
     jobs = [
-        _job(
-            f"{name}-{what}",
-            name,
-            meta,
-            f"{at % 60} {at // 60} * * {days}",
-            hours=hours,
-            service=service,
-            suspend=suspend,
+        _job(f"{name}-{what}", name, meta, _cron(at % DAY, days), hours=hours, service=service, suspend=suspend)
+        for what, at, days, suspend in (
+            ("wake", hours.start, wakes, False),
+            ("sleep", hours.end, [day + later for day in sleeps], True),
         )
-        for what, at, suspend in (("wake", hours.start, False), ("sleep", hours.end % (24 * 60), True))
     ]
-    if hours.end == 24 * 60:  # midnight belongs to the next day
-        later = ",".join(str((day + 2) % 7) for day in hours.days)
-        jobs[1]["spec"]["schedule"] = f"0 0 * * {later}"
     return [account, role, binding, *jobs]
+
+
+def _cron(minute: int, days: Sequence[int]) -> str:
+    """Once on each of these days; cron's Sunday is 0."""
+    return f"{minute % 60} {minute // 60} * * {','.join(str((day + 1) % 7) for day in days)}"
 
 
 def job_name(service: str) -> str:
@@ -165,8 +171,8 @@ def _days(word: str) -> tuple[int, ...]:
         return tuple(NAMED[word])
     found: set[int] = set()
     for part in word.split(","):
-        first, _, last = part.partition("-")
-        if first not in DAYS or (last and last not in DAYS):
+        first, to, last = part.partition("-")
+        if first not in DAYS or (to and last not in DAYS):
             raise ConfigError(f"{part!r} are no days; write weekdays, weekends, daily, mon-fri or mon,wed.")
         begin, end = DAYS.index(first), DAYS.index(last or first)
         if end < begin:
@@ -177,7 +183,7 @@ def _days(word: str) -> tuple[int, ...]:
 
 def _minutes(hour: str, minute: str) -> int:
     value = int(hour) * 60 + int(minute)
-    if int(minute) > 59 or value > 24 * 60:
+    if int(minute) > 59 or value > DAY:
         raise ConfigError(f"{hour}:{minute} is no time of day.")
     return value
 

@@ -100,6 +100,11 @@ def write_prices(
     data |= {"date": today.isoformat(), "verified": not missing, "source": "Cloud Billing Catalog API, list prices"}
     if missing:
         data["source"] += f"; estimates where it had none ({len(missing)} components)"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written ({error.strerror}); set $XDG_DATA_HOME to another folder."
+        ) from error
     return path, missing

@@ -41,11 +41,14 @@ KubeconfigOption = Annotated[
 
 def opened(file: str | None) -> tuple[Loaded, Cloud]:
     from cluster.gcp.cloud import open_cloud
+    from cluster.inside import kuberay_release
     from cluster.load import load
 
     # Google's libraries make some hundred thousand objects while they are imported, none of them garbage.
     gc.set_threshold(200_000)
     loaded = load(file)
+    if loaded.config.ray_operator == "kuberay":
+        kuberay_release.files(loaded.config.kuberay_version)  # here, not after the minutes that Google takes
     return loaded, open_cloud(loaded.config, loaded.token, os.environ)
 
 

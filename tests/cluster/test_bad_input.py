@@ -236,6 +236,11 @@ def test_no_billing_account_for_a_budget(user: User) -> None:
         ({"project": "My_Project"}, "cluster.project: String should match pattern"),
         ({"region": "us-central1-a"}, "cluster.region: String should match pattern"),
         ({"zone": "europe-west4-a"}, "cluster: zone europe-west4-a is not in region us-central1."),
+        ({"name": "twentyfive-characters-abc"}, "cluster.name: String should match pattern"),
+        ({"kuberay_version": "1.5.0"}, "KubeRay 1.5.0 is not pinned; known: 1.6.1, 1.7.0."),
+        ({"hf_secret": "Bad Name!"}, "cluster.hf_secret: String should match pattern"),
+        ({"network": {"pods": "300.0.0.0/14"}}, "cluster.network.pods: is no range of addresses: "),
+        ({"network": {"nodes": "10.64.0.0/20"}}, "nodes (10.64.0.0/20) and pods (10.64.0.0/14) overlap."),
         ({"regoin": "x"}, "unknown key 'cluster.regoin'; did you mean 'cluster.region'?"),
         ({"pools": {"l4": {"machin": "g2-standard-8"}}}, "unknown key 'cluster.pools.l4.machin'; did you mean"),
         ({"pools": {"l4": {"machine": "g2-standard-5"}}}, "is not a GPU machine type known here; known: g2-standard-4"),
@@ -261,6 +266,11 @@ def test_a_wrong_service_file(user: User, change: dict[str, object], message: st
     assert done.code == 1
     assert message in done.text
     assert user.fake.journal == []  # nobody was asked anything
+
+
+def test_a_bare_no_is_no_spot(user: User) -> None:
+    user.write(pools={"l4": {"machine": "g2-standard-8", "spot": False}})
+    assert "node-pool/l4-spot" not in user.run("plan").text
 
 
 def test_no_cluster_section(user: User, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ PRICES = prices.parse(prices.SHIPPED.read_text(encoding="utf-8"))
     ("text", "expected"),
     [
         ("weekdays 08:00-20:00 Europe/Berlin", Hours((0, 1, 2, 3, 4), 480, 1200, "Europe/Berlin")),
-        ("daily 0:00-24:00 UTC", Hours(tuple(range(7)), 0, 1440, "UTC")),
+        ("mon-sat 0:00-24:00 UTC", Hours(tuple(range(6)), 0, 1440, "UTC")),
         ("mon-wed,SAT 9:30 - 18:15 America/New_York", Hours((0, 1, 2, 5), 570, 1095, "America/New_York")),
     ],
 )
@@ -44,6 +44,9 @@ def test_schedules(text: str, expected: Hours) -> None:
         ("weekdays 08:00-20:00 Berlin", "'Berlin' is no time zone"),
         ("fri-mon 08:00-20:00 UTC", "the last day is before the first"),
         ("someday 08:00-20:00 UTC", "'someday' are no days"),
+        ("mon- 08:00-20:00 UTC", "'mon-' are no days"),
+        ("daily 08:00-20:00 localtime", "'localtime' is no time zone"),
+        ("daily 00:00-24:00 UTC", "is always on; .*--off"),
     ],
 )
 def test_schedules_that_are_none(text: str, message: str) -> None:
@@ -51,9 +54,18 @@ def test_schedules_that_are_none(text: str, message: str) -> None:
         hours.parse(text)
 
 
-def test_midnight_is_the_next_days_minute() -> None:
-    jobs = hours.objects(SMALL, hours.parse("fri,sun 18:00-24:00 UTC"), "gemma")[-2:]
-    assert [job["spec"]["schedule"] for job in jobs] == ["0 18 * * 5,0", "0 0 * * 6,1"]
+@pytest.mark.parametrize(
+    ("text", "wake", "sleep"),
+    [
+        ("fri,sun 18:00-24:00 UTC", "0 18 * * 5,0", "0 0 * * 6,1"),
+        ("sat,sun 00:00-24:00 UTC", "0 0 * * 6", "0 0 * * 1"),
+        ("mon,sun 00:00-24:00 UTC", "0 0 * * 0", "0 0 * * 2"),
+        ("daily 00:00-23:30 UTC", "0 0 * * 1,2,3,4,5,6,0", "30 23 * * 1,2,3,4,5,6,0"),
+    ],
+)
+def test_midnight_is_the_next_days_minute_and_no_edge_between_whole_days(text: str, wake: str, sleep: str) -> None:
+    jobs = hours.objects(SMALL, hours.parse(text), "gemma")[-2:]
+    assert [job["spec"]["schedule"] for job in jobs] == [wake, sleep]
 
 
 def test_every_machine_has_a_price_and_a_quota() -> None:
