@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -65,7 +66,8 @@ def _gpu_prices(file: str) -> Prices:
                 return listed.of_machine(config.region, pool.machine, spot=spot) / shape.gpus
         return None
 
-    return Prices(of, listed.label)
+    parts = [listed.machine_parts(pool.machine, spot=spot) for _, pool, spot in config.all_pools()]
+    return Prices(of, listed.label(config.region, chain.from_iterable(parts)))
 
 
 def _machine_prices(region: str) -> MachinePrices:
@@ -87,9 +89,10 @@ def _machine_prices(region: str) -> MachinePrices:
 
     shapes = gpus.GPU_MACHINES | gpus.SYSTEM_MACHINES
     machines = {name: Machine(name, of(name, False), of(name, True), shape.gpus) for name, shape in shapes.items()}
-    always = ("gke.cluster", "nat.gateway", "nat.address")
-    fixed = sum(listed.rate(region, part) for part in always) * listed.hours
-    return Prices(f"{region}, {listed.label}", machines, fixed)
+    # NAT is paid by the node: of the one system node here.
+    always: dict[str, float] = dict.fromkeys(("gke.cluster", "nat.node", "nat.address"), listed.hours)
+    used = chain(always, *(listed.machine_parts(name, spot=spot) for name in shapes for spot in (False, True)))
+    return Prices(f"{region}, {listed.label(region, used)}", machines, listed.of(region, always))
 
 
 @app.command()

@@ -6,7 +6,7 @@ A price file, JSON or YAML:
     source: where they are from
     machines:                                   # USD an hour
       g2-standard-4: {on_demand: 0.71, spot: 0.40, gpus: 1}
-    fixed_per_month: 109.5                      # USD a month whatever runs: control plane, gateways
+    fixed_per_month: 77.7                       # USD a month whatever runs: control plane, gateways
     apis:                                       # USD a million tokens
       - {name: some API, input: 0.20, output: 0.20}
 

@@ -10,9 +10,9 @@ from typing import NamedTuple
 from cluster.config import ClusterConfig
 from cluster.inside.kubeconfig import PLUGIN
 from cluster.inside.kuberay_release import DEFAULT_VERSION, Installed
-from cluster.model import Key, Observed, Plan, Status, Verb
+from cluster.model import Key, Observed, Plan, Status, Verb, Wanted
 from cluster.plan.quota import Finding
-from cluster.prices import Prices
+from cluster.prices import Prices, components, cost
 
 STALE_PRICES_DAYS = 90
 
@@ -45,6 +45,8 @@ def diagnose(
     findings: Sequence[Finding],
     prices: Prices,
     *,
+    wanted: Sequence[Wanted],
+    price_file: str,
     today: datetime.date,
     inside: Inside | None,
     plugin: bool,
@@ -53,6 +55,8 @@ def diagnose(
 
     Args:
         findings: quota checks of every pool.
+        wanted: what is paid for.
+        price_file: where rates can be written by hand.
         inside: None where there is no cluster to look into.
         plugin: gke-gcloud-auth-plugin is on the PATH.
     """
@@ -69,12 +73,24 @@ def diagnose(
             if plugin
             else Check("warn", "kubectl", f"{PLUGIN} is not on the PATH", f"gcloud components install {PLUGIN}")
         )
-    age = (today - datetime.date.fromisoformat(prices.date)).days
-    stale = not prices.verified or age > STALE_PRICES_DAYS
-    checks.append(
-        Check("warn" if stale else "ok", "prices", prices.label, "switchyard cluster prices refresh" if stale else "")
-    )
+    checks.append(_prices(config, wanted, prices, price_file, today))
     return checks
+
+
+def _prices(
+    config: ClusterConfig, wanted: Sequence[Wanted], prices: Prices, price_file: str, today: datetime.date
+) -> Check:
+    """Only rates that this cluster is billed by count, and a refresh is advised only where it can change something."""
+    used = components(cost(prices, config.region, [(item.key, item.spec) for item in wanted]))
+    estimates = prices.estimates(config.region, used)
+    age = (today - datetime.date.fromisoformat(prices.date)).days
+    if age > STALE_PRICES_DAYS or set(estimates) - set(prices.absent.get(config.region, ())):
+        step = "switchyard cluster prices refresh"
+    elif estimates:
+        step = f"the Billing Catalog has none of these: write their rates into {price_file}, regions.{config.region}"
+    else:
+        step = ""
+    return Check("warn" if step else "ok", "prices", prices.label(config.region, used), step)
 
 
 def _apis(config: ClusterConfig, observed: Observed) -> Check:

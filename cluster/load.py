@@ -6,7 +6,7 @@ import datetime
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import service_file
@@ -69,13 +69,15 @@ def load_prices(environ: Mapping[str, str] = os.environ) -> Prices:
         ConfigError: the refreshed list is damaged.
     """
     path = price_file(environ)
+    shipped = prices.parse(prices.SHIPPED.read_text(encoding="utf-8"))
     if not path.is_file():
-        return prices.parse(prices.SHIPPED.read_text(encoding="utf-8"))
+        return shipped
     try:
-        return prices.parse(path.read_text(encoding="utf-8"))
+        # A file that an older release wrote lacks the components that came since.
+        return replace(prices.parse(path.read_text(encoding="utf-8")), base=shipped.base)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
-            f"The price list {path} is damaged ({error}); delete it, or run: switchyard cluster prices refresh"
+            f"The price list {path} is damaged ({error}). Delete it; switchyard cluster prices refresh then makes it anew."
         ) from None
 
 
@@ -88,18 +90,24 @@ def write_prices(
         The file, and the components that the catalogue did not have: they stay estimates.
 
     Raises:
-        ConfigError: nothing was found, so that nothing is written.
+        ConfigError: nothing was found, so that nothing is written; or the list there is damaged or cannot be written.
     """
     if not rates:
         raise ConfigError(f"The Billing Catalog has no prices for {region} that are known here; nothing was written.")
     path = price_file(environ)
-    source = path if path.is_file() else prices.SHIPPED
-    data = json.loads(source.read_text(encoding="utf-8"))
-    data["regions"][region] = dict(sorted(rates.items()))
-    missing = sorted(set(data["components"]) - set(rates))
-    data |= {"date": today.isoformat(), "verified": not missing, "source": "Cloud Billing Catalog API, list prices"}
+    data = json.loads(prices.SHIPPED.read_text(encoding="utf-8"))
+    if path.is_file():
+        load_prices(environ)  # raises where it is damaged
+        mine = json.loads(path.read_text(encoding="utf-8"))
+        data |= {"regions": mine["regions"], "absent": mine.get("absent", {})}
+    # Rates that somebody wrote here by hand, because the catalogue has none, stay.
+    known = {**data["regions"].get(region, {}), **rates}
+    missing = sorted(set(data["components"]) - set(known))
+    data["regions"][region] = dict(sorted(known.items()))
+    data["absent"] = {**data.get("absent", {}), region: missing}
+    data |= {"date": today.isoformat(), "source": "Cloud Billing Catalog API, list prices"}
     if missing:
-        data["source"] += f"; estimates where it had none ({len(missing)} components)"
+        data["source"] += f"; in {region} estimates where it had none ({len(missing)} components)"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")

@@ -170,7 +170,7 @@ def doctor(file: FileOption = None, output: OutputOption = "table", kubeconfig: 
         from cluster.cli import show
         from cluster.doctor import diagnose
         from cluster.inside.kubeconfig import PLUGIN
-        from cluster.load import load_prices
+        from cluster.load import load_prices, price_file
         from cluster.plan.quota import check
         from cluster.workflow import look
 
@@ -189,6 +189,8 @@ def doctor(file: FileOption = None, output: OutputOption = "table", kubeconfig: 
             found.plan,
             findings,
             load_prices(),
+            wanted=found.wanted,
+            price_file=str(price_file()),
             today=datetime.datetime.now(tz=datetime.UTC).date(),
             inside=inside,
             plugin=shutil.which(PLUGIN) is not None,

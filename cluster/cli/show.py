@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.config import ClusterConfig
 from cluster.doctor import Check
 from cluster.model import Action, Key, Plan, Verb
-from cluster.prices import LEFT_OUT, Line, Prices, hours_off_saving, spot_saving, total
+from cluster.prices import LEFT_OUT, Line, Prices, components, hours_off_saving, spot_saving, total
 from cluster.workflow import Look
 
 if TYPE_CHECKING:
@@ -62,14 +62,15 @@ def savings(config: ClusterConfig, prices: Prices, pools: Sequence[tuple[Key, An
     return found
 
 
-def under_cost(prices: Prices) -> str:
+def under_cost(config: ClusterConfig, prices: Prices, lines: Sequence[Line]) -> str:
     """What the numbers are."""
-    return f"Prices: {prices.label}. {LEFT_OUT}"
+    return f"Prices: {prices.label(config.region, components(lines))}. {LEFT_OUT}"
 
 
-def plan_json(found: Look, lines: Sequence[Line], prices: Prices) -> str:
+def plan_json(config: ClusterConfig, found: Look, lines: Sequence[Line], prices: Prices) -> str:
     """The plan as one JSON document."""
     idle, full = total(lines)
+    estimates = prices.estimates(config.region, components(lines))
     document = {
         "actions": [action_json(action) for action in found.plan.actions],
         "kept": [{"resource": str(key), "reason": reason} for key, reason in found.plan.kept],
@@ -81,7 +82,12 @@ def plan_json(found: Look, lines: Sequence[Line], prices: Prices) -> str:
             "idle": round(idle, 2),
             "full": round(full, 2),
             "resources": {str(line.key): {"idle": round(line.idle, 2), "full": round(line.full, 2)} for line in lines},
-            "prices": {"date": prices.date, "verified": prices.verified, "source": prices.source},
+            "prices": {
+                "date": prices.date,
+                "verified": not estimates,
+                "estimates": list(estimates),
+                "source": prices.source,
+            },
         },
     }
     return json.dumps(document, indent=2)

@@ -113,7 +113,7 @@ def do_suspend(loaded: Loaded, cloud: Cloud, found: Look, *, value: bool) -> Non
 
 def schedule_notes(loaded: Loaded, share: float) -> None:
     from cluster.load import load_prices
-    from cluster.prices import hours_off_saving
+    from cluster.prices import components, cost, hours_off_saving
     from cluster.wanted.gke import gke
 
     pools = [
@@ -123,7 +123,8 @@ def schedule_notes(loaded: Loaded, share: float) -> None:
     ]
     prices = load_prices()
     saved = hours_off_saving(prices, loaded.config.region, pools, share)
-    print(f"On {share:.0%} of the week: saves up to ${saved:,.0f} a month ({prices.label}).")
+    label = prices.label(loaded.config.region, components(cost(prices, loaded.config.region, pools)))
+    print(f"On {share:.0%} of the week: saves up to ${saved:,.0f} a month ({label}).")
     for name, pool, _ in loaded.config.all_pools():
         if pool.min_nodes:
             print(f"Pool {name} keeps {pool.min_nodes} nodes all the time: set cluster.pools.{name}.min_nodes to 0.")
@@ -181,8 +182,10 @@ def print_cost(loaded: Loaded, found: Look, *, wanted: bool) -> None:
     lines, prices, specs = cost_lines(loaded, found, wanted=wanted)
     print()
     console().print(show.cost_table(lines))
+    if wanted and found.observed.parked:
+        print("This is the cost when the cluster is up. It is scaled to zero now: switchyard cluster status.")
     pools = [(key, spec) for key, spec in specs if key.kind == "node-pool"]
-    for text in [show.under_cost(prices), *show.savings(loaded.config, prices, pools)]:
+    for text in [show.under_cost(loaded.config, prices, lines), *show.savings(loaded.config, prices, pools)]:
         print(text)
 
 
@@ -190,7 +193,7 @@ def plan_json(loaded: Loaded, found: Look) -> str:
     from cluster.cli import show
 
     lines, prices, _ = cost_lines(loaded, found, wanted=True)
-    return show.plan_json(found, lines, prices)
+    return show.plan_json(loaded.config, found, lines, prices)
 
 
 def print_gcloud(loaded: Loaded, found: Look) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from cluster.config import ClusterConfig
 from cluster.model import Action, Key, Spec, Verb
 from cluster.plan.explain_gke import cluster, labels, line, pool
+from cluster.plan.explain_update import budget, cleanup, dashboard, firewall, lifecycle, nat, thresholds, update
 
 
 def explain(config: ClusterConfig, action: Action) -> list[str]:
@@ -22,10 +23,11 @@ def explain(config: ClusterConfig, action: Action) -> list[str]:
     commands: list[str] = []
     if action.verb in (Verb.DELETE, Verb.REPLACE):
         commands += _delete(config, action)
-    if action.verb in (Verb.CREATE, Verb.REPLACE):
+    another = action.verb is Verb.UPDATE and action.key.kind == "secret-version"  # a new token is a new version
+    if action.verb in (Verb.CREATE, Verb.REPLACE) or another:
         commands += _create(config, action.key, action.spec)
-    if action.verb is Verb.UPDATE:
-        commands += _update(config, action)
+    if action.verb is Verb.UPDATE and not another:
+        commands += update(config, action)
     return commands
 
 
@@ -52,29 +54,13 @@ def _create(config: ClusterConfig, key: Key, spec: Spec) -> list[str]:
                 )
             ]
         case "router":
-            nat = [f"--router={key.name}", "--auto-allocate-nat-external-ips", "--nat-all-subnet-ip-ranges"]
             return [
                 line("compute routers create", key.name, f"--network={config.name}", _about(spec), region, project),
-                line("compute routers nats create", "nat", *nat, region, project),
+                nat(config, key, "create"),
             ]
         case "firewall":
-            allow = ",".join(f"{rule['IPProtocol']}:{port}" for rule in spec["allowed"] for port in rule["ports"])
-            flags = [
-                f"--allow={allow}",
-                f"--source-ranges={','.join(spec['sourceRanges'])}",
-                f"--target-tags={','.join(spec['targetTags'])}",
-            ]
-            return [
-                line(
-                    "compute firewall-rules create",
-                    key.name,
-                    f"--network={config.name}",
-                    "--direction=INGRESS",
-                    *flags,
-                    _about(spec),
-                    project,
-                )
-            ]
+            flags = [f"--network={config.name}", "--direction=INGRESS", *_all(firewall(spec)), _about(spec)]
+            return [line("compute firewall-rules create", key.name, *flags, project)]
         case "service-account":
             return [
                 line(
@@ -98,15 +84,13 @@ def _create(config: ClusterConfig, key: Key, spec: Spec) -> list[str]:
                     project,
                 ),
                 line("storage buckets update", f"gs://{key.name}", "--versioning", f"--update-labels={_pairs(spec)}"),
-                f"# lifecycle: gcloud storage buckets update gs://{key.name} --lifecycle-file=FILE, with "
-                + json.dumps(spec["lifecycle"]),
+                lifecycle(key, spec),
             ]
         case "repository":
             about = [_about(spec), f"--labels={_pairs(spec)}", f"--location={config.region}", project]
-            policies = json.dumps(list(spec["cleanupPolicies"].values()))
             return [
                 line("artifacts repositories create", key.name, "--repository-format=docker", *about),
-                f"# cleanup: gcloud artifacts repositories set-cleanup-policies {key.name} --policy=FILE: {policies}",
+                cleanup(config, key, spec),
             ]
         case "secret":
             flag = f"--labels={_pairs(spec)}"
@@ -114,9 +98,9 @@ def _create(config: ClusterConfig, key: Key, spec: Spec) -> list[str]:
         case "secret-version":
             return [f'printf %s "$HF_TOKEN" | {line("secrets versions add", key.name, "--data-file=-", project)}']
         case "cluster":
-            return [cluster(config, spec)]
+            return cluster(config, spec)
         case "node-pool":
-            return [pool(config, key, spec)]
+            return pool(config, key, spec)
         case "channel":
             email = spec["labels"]["email_address"]
             flags = ["--type=email", f"--display-name={spec['displayName']}", f"--channel-labels=email_address={email}"]
@@ -124,50 +108,14 @@ def _create(config: ClusterConfig, key: Key, spec: Spec) -> list[str]:
                 line("beta monitoring channels create", *flags, f"--user-labels={labels(spec['userLabels'])}", project)
             ]
         case "alert":
-            return [line("monitoring policies create", f"--policy={json.dumps(spec)}", project)]
+            return [line("alpha monitoring policies create", f"--policy={json.dumps(spec)}", project) + _told(config)]
         case "dashboard":
-            return [line("monitoring dashboards create", f"--config={json.dumps(spec)}", project)]
+            return [line("monitoring dashboards create", f"--config={dashboard(config, key, spec)}", project)]
         case "budget":
-            amount = spec["amount"]["specifiedAmount"]
-            rules = [f"--threshold-rule=percent={rule['thresholdPercent']}" for rule in spec["thresholdRules"]]
-            return [
-                line(
-                    "billing budgets create",
-                    "--billing-account=ACCOUNT",
-                    f"--display-name={spec['displayName']}",
-                    f"--budget-amount={amount['units']}{amount['currencyCode']}",
-                    f"--filter-projects=projects/{config.project}",
-                    *rules,
-                )
-            ]
+            flags = [*_all(budget(config, spec)), *thresholds(spec, "--threshold-rule")]
+            return [line("billing budgets create", "--billing-account=ACCOUNT", *flags)]
         case _:
             return [f"# {key}: gcloud has no command for it"]
-
-
-def _update(config: ClusterConfig, action: Action) -> list[str]:
-    kind, name = action.key
-    if kind == "apis":
-        have: list[str] = action.found.spec.get("services", []) if action.found else []
-        missing = [service for service in action.spec["services"] if service not in have]
-        return [line("services enable", *missing, f"--project={config.project}")]
-    command = {
-        "cluster": f"container clusters update {name} --location={config.location}",
-        "node-pool": f"container node-pools update {name} --cluster={config.name} --location={config.location}",
-        "bucket": f"storage buckets update gs://{name}",
-        "firewall": f"compute firewall-rules update {name}",
-        "router": f"compute routers nats update nat --router={name} --region={config.region}",
-        "subnetwork": f"compute networks subnets update {name} --region={config.region}",
-        "repository": f"artifacts repositories update {name} --location={config.region}",
-        "secret": f"secrets update {name}",
-        "service-account": f"iam service-accounts update {name}@{config.project}.iam.gserviceaccount.com",
-        "alert": f"monitoring policies update {name}",
-        "channel": f"beta monitoring channels update {name}",
-        "dashboard": f"monitoring dashboards update {name}",
-        "budget": f"billing budgets update {name}",
-    }[kind]
-    lines = [f"gcloud {command} --project={config.project}  # with flags for:"]
-    lines += [f"#   {change.path}: {json.dumps(change.want)}" for change in action.changes]
-    return lines
 
 
 def _delete(config: ClusterConfig, action: Action) -> list[str]:
@@ -188,7 +136,7 @@ def _delete(config: ClusterConfig, action: Action) -> list[str]:
         "service-account": f"iam service-accounts delete {name}@{config.project}.iam.gserviceaccount.com",
         "repository": f"artifacts repositories delete {name} --location={config.region}",
         "secret": f"secrets delete {name}",
-        "alert": f"monitoring policies delete {found.get('name', name)}",
+        "alert": f"alpha monitoring policies delete {found.get('name', name)}",
         "channel": f"beta monitoring channels delete {found.get('name', name)}",
         "dashboard": f"monitoring dashboards delete switchyard-{name}",
         "budget": f"billing budgets delete {found.get('name', name)}",
@@ -213,6 +161,19 @@ def _grant(config: ClusterConfig, spec: Spec, verb: str) -> str:
     if spec["on"] == "project":
         flags.append("--condition=None")
     return line(f"{command[0]} {verb}-iam-policy-binding", command[1], *flags)
+
+
+def _told(config: ClusterConfig) -> str:
+    """The channel gets its name from Google when it is made: the shell asks for it."""
+    if not config.alerts.email:
+        return ""
+    wanted = [f'--filter=displayName="{config.name} alerts"', "--limit=1", "--format=value(name)"]
+    asked = line("beta monitoring channels list", *wanted, f"--project={config.project}")
+    return f' --notification-channels="$({asked})"'
+
+
+def _all(fields: dict[str, list[str]]) -> list[str]:
+    return [flag for flags in fields.values() for flag in flags]
 
 
 def _about(spec: Spec) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 
 from cluster.config import ClusterConfig
@@ -18,71 +19,78 @@ def labels(pairs: Spec) -> str:
     return ",".join(f"{key}={value}" for key, value in pairs.items())
 
 
-def cluster(config: ClusterConfig, spec: Spec) -> str:
-    """The command that makes the cluster with its first pool; ``spec`` is the REST API's body."""
+def cluster(config: ClusterConfig, spec: Spec) -> list[str]:
+    """The commands that make the cluster with its system pool; ``spec`` is the REST API's body."""
     system = spec["nodePools"][0]
-    bounds, node = system["autoscaling"], system["config"]
+    # gcloud switches off what this does not list; the API leaves the two that are on by default as they are.
+    addons = ["HttpLoadBalancing", "HorizontalPodAutoscaling", *_addons(spec)]
     flags = [
-        f"--location={config.location}",
-        f"--release-channel={spec['releaseChannel']['channel'].lower()}",
+        "--enable-ip-alias",
         f"--network={config.name}",
         f"--subnetwork={config.name}",
-        "--enable-ip-alias",
         "--cluster-secondary-range-name=pods",
         "--services-secondary-range-name=services",
-        "--enable-private-nodes",
-        "--enable-dns-access",
-        "--no-enable-ip-access",
         "--enable-dataplane-v2",
-        "--gateway-api=standard",
-        f"--workload-pool={spec['workloadIdentityConfig']['workloadPool']}",
-        "--enable-managed-prometheus",
-        "--monitoring=SYSTEM,DCGM",
-        "--logging=SYSTEM,WORKLOAD",
-        "--enable-cost-allocation",
-        "--enable-image-streaming",
-        "--enable-shielded-nodes",
-        "--autoscaling-profile=optimize-utilization",
-        "--addons=GcePersistentDiskCsiDriver,GcsFuseCsiDriver"
-        + (",RayOperator" if "rayOperatorConfig" in spec["addonsConfig"] else ""),
+        *(flag for group in cluster_flags(spec).values() for flag in group),
+        f"--addons={','.join(addons)}",
         f"--labels={labels(spec['resourceLabels'])}",
         "--num-nodes=1",
-        "--enable-autoscaling",
-        f"--total-min-nodes={bounds['totalMinNodeCount']}",
-        f"--total-max-nodes={bounds['totalMaxNodeCount']}",
-        *_node_flags(node),
+        *_machine_flags(system["config"]),
     ]
     if "rayOperatorConfig" in spec["addonsConfig"]:
         flags += ["--enable-ray-cluster-logging", "--enable-ray-cluster-monitoring"]
-    return line("container clusters create", config.name, *flags, f"--project={config.project}") + (
-        "  # its pool is called default-pool there; ours is called system"
-    )
+    place = [f"--location={config.location}", f"--project={config.project}"]
+    return [
+        f"# gcloud has no flag for the cluster's description ({spec['description']}); its labels are what counts.",
+        line("container clusters create", config.name, *flags, *place),
+        "# gcloud calls a cluster's first pool default-pool; ours is called system.",
+        *pool(config, Key("node-pool", system["name"]), system),
+        line("container node-pools delete", "default-pool", f"--cluster={config.name}", *place),
+    ]
 
 
-def pool(config: ClusterConfig, key: Key, spec: Spec) -> str:
-    """The command that makes a node pool."""
-    bounds, node = spec["autoscaling"], spec["config"]
+def cluster_flags(spec: Spec) -> dict[str, list[str]]:
+    """Field of a cluster -> its flags, for those that ``create`` and ``update`` say alike."""
+    return {
+        "releaseChannel": [f"--release-channel={spec['releaseChannel']['channel'].lower()}"],
+        "monitoringConfig": ["--monitoring=SYSTEM,DCGM", "--enable-managed-prometheus"],
+        "loggingConfig": ["--logging=SYSTEM,WORKLOAD"],
+        "costManagementConfig": ["--enable-cost-allocation"],
+        "controlPlaneEndpointsConfig": ["--enable-dns-access", "--no-enable-ip-access"],
+        "networkConfig.gatewayApiConfig": ["--gateway-api=standard"],
+        "networkConfig.defaultEnablePrivateNodes": ["--enable-private-nodes"],
+        "workloadIdentityConfig": [f"--workload-pool={spec['workloadIdentityConfig']['workloadPool']}"],
+        "shieldedNodes": ["--enable-shielded-nodes"],
+        "autoscaling": ["--autoscaling-profile=optimize-utilization"],
+        "nodePoolDefaults": ["--enable-image-streaming"],
+    }
+
+
+def addon_updates(spec: Spec) -> str:
+    """The add-ons as ``clusters update`` takes them: those it does not name stay as they are."""
+    return "--update-addons=" + ",".join(f"{name}=ENABLED" for name in _addons(spec))
+
+
+def pool(config: ClusterConfig, key: Key, spec: Spec) -> list[str]:
+    """The command that makes a node pool, after what it cannot say."""
+    node = spec["config"]
+    notes: list[str] = []
     flags = [
         f"--cluster={config.name}",
         f"--location={config.location}",
         f"--num-nodes={spec['initialNodeCount']}",
-        "--enable-autoscaling",
-        f"--total-min-nodes={bounds['totalMinNodeCount']}",
-        f"--total-max-nodes={bounds['totalMaxNodeCount']}",
-        f"--location-policy={bounds['locationPolicy']}",
-        *_node_flags(node),
+        *(flag for group in pool_flags(spec).values() for flag in group),
+        *_machine_flags(node),
     ]
     for gpu in node.get("accelerators", ()):
-        driver = gpu["gpuDriverInstallationConfig"]["gpuDriverVersion"].lower()
-        flags.append(
-            f"--accelerator=type={gpu['acceleratorType']},count={gpu['acceleratorCount']},gpu-driver-version={driver}"
-        )
-    if taints := node.get("taints"):
-        effects = {"NO_SCHEDULE": "NoSchedule", "NO_EXECUTE": "NoExecute", "PREFER_NO_SCHEDULE": "PreferNoSchedule"}
-        flags.append("--node-taints=" + ",".join(f"{t['key']}={t['value']}:{effects[t['effect']]}" for t in taints))
-    if zones := spec.get("locations"):
-        flags.append(f"--node-locations={','.join(zones)}")
-    flags.append(f"--labels={labels(node['resourceLabels'])}")  # of the machines; clusters create has it as well
+        kind, driver = gpu["acceleratorType"], gpu["gpuDriverInstallationConfig"]["gpuDriverVersion"].lower()
+        flags.append(f"--accelerator=type={kind},count={gpu['acceleratorCount']},gpu-driver-version={driver}")
+        if not spec.get("locations"):
+            zones = f"gcloud compute accelerator-types list --filter=name={kind} --project={config.project}"
+            notes.append(
+                f"# {key}: zones are not known before the APIs are enabled. Run this again then, or add "
+                f"--node-locations=ZONE,... with those of {config.region} in: {zones}"
+            )
     if node.get("spot"):
         flags.append("--spot")
     if ssds := node.get("ephemeralStorageLocalSsdConfig"):
@@ -91,30 +99,57 @@ def pool(config: ClusterConfig, key: Key, spec: Spec) -> str:
         flags.append("--placement-type=COMPACT")
     if "networkConfig" in spec:
         flags.append("--accelerator-network-profile=auto")
+    if grace := {name: value for name, value in node["kubeletConfig"].items() if name.startswith("shutdownGrace")}:
+        notes.append(f"# {key}: gcloud has no flag for config.kubeletConfig: {json.dumps(grace)}")
+    return [*notes, line("container node-pools create", key.name, *flags, f"--project={config.project}")]
+
+
+def pool_flags(spec: Spec) -> dict[str, list[str]]:
+    """Field of a node pool -> its flags, for those that ``create`` and ``update`` say alike."""
+    bounds, node = spec["autoscaling"], spec["config"]
+    found = {
+        "autoscaling": [
+            "--enable-autoscaling",
+            f"--total-min-nodes={bounds['totalMinNodeCount']}",
+            f"--total-max-nodes={bounds['totalMaxNodeCount']}",
+            f"--location-policy={bounds['locationPolicy']}",
+        ],
+        "management": ["--enable-autorepair", "--enable-autoupgrade"],
+        "config.resourceLabels": [f"--labels={labels(node['resourceLabels'])}"],
+        "config.tags": [f"--tags={','.join(node['tags'])}"],
+        "config.gcfsConfig": ["--enable-image-streaming"],
+        "config.gvnic": ["--enable-gvnic"],
+        "config.workloadMetadataConfig": ["--workload-metadata=GKE_METADATA"],
+        "config.kubeletConfig.insecureKubeletReadonlyPortEnabled": ["--no-enable-insecure-kubelet-readonly-port"],
+    }
     if upgrade := spec.get("upgradeSettings"):
-        flags += [
+        found["upgradeSettings"] = [
             f"--max-surge-upgrade={upgrade['maxSurge']}",
             f"--max-unavailable-upgrade={upgrade['maxUnavailable']}",
         ]
-    command = line("container node-pools create", key.name, *flags, f"--project={config.project}")
-    if grace := node["kubeletConfig"].get("shutdownGracePeriodSeconds"):
-        command += f"  # and --system-config-from-file with kubeletConfig.shutdownGracePeriodSeconds: {grace}"
-    return command
+    if zones := spec.get("locations"):
+        found["locations"] = [f"--node-locations={','.join(zones)}"]
+    if taints := node.get("taints"):
+        effects = {"NO_SCHEDULE": "NoSchedule", "NO_EXECUTE": "NoExecute", "PREFER_NO_SCHEDULE": "PreferNoSchedule"}
+        pairs = ",".join(f"{taint['key']}={taint['value']}:{effects[taint['effect']]}" for taint in taints)
+        found["config.taints"] = [f"--node-taints={pairs}"]
+    return found
 
 
-def _node_flags(node: Spec) -> list[str]:
+def _addons(spec: Spec) -> list[str]:
+    ray = ["RayOperator"] if "rayOperatorConfig" in spec["addonsConfig"] else []
+    return ["GcePersistentDiskCsiDriver", "GcsFuseCsiDriver", *ray]
+
+
+def _machine_flags(node: Spec) -> list[str]:
     flags = [
         f"--machine-type={node['machineType']}",
         f"--disk-type={node['diskType']}",
         f"--disk-size={node['diskSizeGb']}",
         f"--service-account={node['serviceAccount']}",
         f"--scopes={','.join(node['oauthScopes'])}",
-        f"--tags={','.join(node['tags'])}",
         "--image-type=COS_CONTAINERD",
-        "--enable-gvnic",
-        "--workload-metadata=GKE_METADATA",
         "--shielded-integrity-monitoring",
-        "--no-enable-insecure-kubelet-readonly-port",
     ]
     if node["shieldedInstanceConfig"].get("enableSecureBoot"):
         flags.append("--shielded-secure-boot")

@@ -1,8 +1,8 @@
 """Scaling to zero and back: the plans of ``switchyard cluster scale``. Pure.
 
-At zero there is the control plane, the bucket, and what is stored: no node, and no NAT gateway, which costs as much as
-a small machine. The label ``switchyard-scaled-to-zero`` is set first and taken off last, so that a run that was killed
-in between is recognised, and ``plan`` does not take it for drift.
+At zero there is the control plane, the bucket, and what is stored: no node, and no NAT gateway with its address. The
+label ``switchyard-scaled-to-zero`` is set first and taken off last, so that a run that was killed in between is
+recognised, and ``plan`` does not take it for drift.
 """
 
 from __future__ import annotations

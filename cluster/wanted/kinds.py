@@ -95,9 +95,9 @@ KINDS: dict[str, Kind] = {
             "ipAllocationPolicy": "a cluster's ranges are fixed",
             "networkConfig.datapathProvider": "the data plane is chosen when the cluster is made",
             "location": "a control plane cannot move; a second cluster needs another cluster.name",
-            "description": "GKE sets a cluster's description once",
         },
-        ignored=("nodePools", "name"),
+        # gcloud cannot set a cluster's description and GKE cannot change it; the labels are the mark.
+        ignored=("nodePools", "name", "description"),
     ),
     "node-pool": Kind(
         mutable=(

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from cluster.inside.kuberay_release import RELEASES
+from cluster.load import price_file
 from tests.cluster.fakes import FakeGoogle, Fault503
 from tests.cluster.terminal import User, sitting
 
@@ -75,7 +76,8 @@ def test_plan_as_json(user: User) -> None:
 def test_explain_prints_gcloud(user: User) -> None:
     lines = user.run("plan", "--explain").out.splitlines()
     commands = [line for line in lines if not line.startswith("#")]
-    assert all(line.startswith("gcloud ") for line in commands)
+    assert all(line.startswith(("gcloud ", "printf ")) for line in commands)
+    assert any("zones are not known before the APIs are enabled" in line for line in lines)
     pool = next(line for line in commands if "node-pools create l4-spot" in line)
     assert "--accelerator=type=nvidia-l4,count=1,gpu-driver-version=latest" in pool
     assert "--spot" in pool and "--node-taints=nvidia.com/gpu=present:NoSchedule" in pool
@@ -137,10 +139,13 @@ def test_scale_to_zero_and_back(applied: User) -> None:
     planned = applied.run("plan")
     assert planned.code == 0
     assert "scaled to zero" in planned.out
+    assert "This is the cost when the cluster is up" in planned.out
     assert applied.run("scale", "--resume", "--yes", "--no-kubernetes").code == 0
     assert applied.fake.everything() == full
     assert [pool.autoscaling.enabled for pool in cluster.node_pools] == [True] * 3
-    assert applied.run("plan").code == 0
+    up = applied.run("plan")
+    assert up.code == 0
+    assert "This is the cost when the cluster is up" not in up.out
 
 
 def test_apply_gets_through_a_bad_day_at_google(user: User) -> None:
@@ -167,12 +172,41 @@ def test_prices_refresh(applied: User) -> None:
     before = applied.run("plan").out
     done = applied.run("prices", "refresh")
     assert done.code == 0
-    assert "9 rates for us-central1" in done.out
+    assert "16 rates for us-central1" in done.out
     assert "Not in the catalogue, still estimates: a2.core" in done.out
     after = applied.run("plan").out
+    assert "unverified estimates of list prices" in before
+    assert "Prices: list prices from Google's Billing Catalog, 20" in after and "still estimates" not in after
+    assert _check(applied, "prices")["state"] == "ok"
     # Cores, memory and the GPU of a g2-standard-8 at the catalogue's prices: 8 x .0301 + 32 x .0031 + .6001.
     assert "0 to 4 x g2-standard-8 at $0.94 an hour" in after
     assert "at $0.85 an hour" in before
+
+
+def test_a_rate_that_the_catalogue_lacks_is_written_by_hand(applied: User) -> None:
+    applied.fake.services |= {"cloudbilling.googleapis.com": 0.0}
+    assert applied.run("prices", "refresh").code == 0
+    applied.write(pools={"a100": {"machine": "a2-highgpu-1g"}})
+    lacking = "a2.core, a2.ram, gpu.nvidia-tesla-a100"
+    assert f"still estimates: {lacking}." in applied.run("plan").out
+    check = _check(applied, "prices")
+    path = price_file()
+    assert (check["state"], check["found"].split("estimates: ")[1]) == ("warn", lacking)
+    assert check["next"] == f"the Billing Catalog has none of these: write their rates into {path}, regions.us-central1"
+
+    data = json.loads(path.read_text(encoding="utf-8"))
+    data["regions"]["us-central1"] |= dict.fromkeys(lacking.split(", "), 1.5)
+    path.write_text(json.dumps(data), encoding="utf-8")
+    assert _check(applied, "prices")["state"] == "ok"
+    assert applied.run("prices", "refresh").code == 0
+    assert _check(applied, "prices")["state"] == "ok"  # what was written by hand is still there
+
+
+def test_another_region_has_not_been_refreshed(applied: User) -> None:
+    applied.fake.services |= {"cloudbilling.googleapis.com": 0.0}
+    assert applied.run("prices", "refresh").code == 0
+    applied.write(region="europe-west4")
+    assert "unverified estimates of list prices" in applied.run("plan").out
 
 
 def test_doctor_names_the_next_step(applied: User) -> None:
@@ -201,6 +235,11 @@ def test_doctor_before_anything_is_there(user: User) -> None:
 
 def test_every_pinned_release_has_the_same_parts() -> None:
     assert {frozenset(files) for files in RELEASES.values()} == {frozenset(RELEASES["1.7.0"])}
+
+
+def _check(user: User, what: str) -> dict[str, str]:
+    checks = json.loads(user.run("doctor", "--output", "json").out)
+    return next(check for check in checks if check["what"] == what)
 
 
 def _sum(text: str) -> list[str]:

@@ -82,8 +82,7 @@ def test_the_default_operator_is_pinned_and_can_suspend() -> None:
 
 
 def test_estimates_say_so() -> None:
-    assert not PRICES.verified
-    assert PRICES.label == f"unverified estimates of list prices, {PRICES.date}"
+    assert PRICES.label("us-central1", ()) == f"unverified estimates of list prices, {PRICES.date}"
 
 
 def test_cost_of_a_pool() -> None:
@@ -97,6 +96,17 @@ def test_cost_of_a_pool() -> None:
     assert (line.idle, line.full) == pytest.approx((each, 3 * each))
     parked = {**spec, "autoscaling": {"enabled": False}, "initialNodeCount": 0}
     assert prices.cost(PRICES, "us-central1", [(Key("node-pool", "l4"), parked)])[0].full == 0
+
+
+@pytest.mark.parametrize(("nodes", "usd"), [(0, 0), (1, 0.0014 + 0.005), (20, 0.028 + 0.005), (50, 0.044 + 0.005)])
+def test_nat_is_paid_by_the_node_up_to_a_cap(nodes: int, usd: float) -> None:
+    pool = {
+        "autoscaling": {"enabled": True, "totalMaxNodeCount": nodes},
+        "config": {"machineType": "e2-standard-4"},
+    }
+    router, pools = (Key("router", "switchyard"), {}), [(Key("node-pool", "system"), pool)]
+    line = prices.cost(PRICES, "us-central1", [router, *pools])[0]
+    assert (line.idle, line.full) == pytest.approx((0, usd * 730))
 
 
 def test_off_hours_and_spot_savings() -> None:

@@ -13,7 +13,7 @@ from google.cloud.billing import budgets_v1 as budgets
 from google.protobuf import empty_pb2
 
 from tests.cluster.fakes.project import NUMBER, FakeGoogle, Fault
-from tests.cluster.fakes.skus import SKUS
+from tests.cluster.fakes.skus import SKUS, Entry
 
 API = "monitoring.googleapis.com"
 ACCOUNT = "billingAccounts/000000-AAAAAA-BBBBBB"
@@ -161,7 +161,9 @@ class _Monitoring:
     def list_skus(self, request: Any) -> Any:
         """Two pages, so that a reader that stops after the first is found out."""
         self._fake.need_api("cloudbilling.googleapis.com")
-        skus = [_sku(item) for item in SKUS]
+        if request.parent.removeprefix("services/") not in SKUS:
+            raise Fault(404, f"{request.parent} not found")
+        skus = [_sku(request.parent, item) for item in SKUS[request.parent.removeprefix("services/")]]
         half = len(skus) // 2
         if not request.page_token:
             return billing.ListSkusResponse(skus=skus[:half], next_page_token="2")
@@ -180,12 +182,12 @@ class _Monitoring:
         )
 
 
-def _sku(item: tuple[str, str, str, list[str], str, float]) -> Any:
+def _sku(service: str, item: Entry) -> Any:
     description, group, usage, regions, unit, usd = item
     units, nanos = int(usd), round((usd % 1) * 1e9)
     rate = billing.PricingExpression.TierRate(start_usage_amount=0, unit_price={"units": units, "nanos": nanos})
     return billing.Sku(
-        name=f"services/6F81-5844-456A/skus/{abs(hash(description)) % 10**8:08X}",
+        name=f"{service}/skus/{abs(hash(description)) % 10**8:08X}",
         description=description,
         category={"resource_group": group, "usage_type": usage, "resource_family": "Compute"},
         service_regions=regions,
