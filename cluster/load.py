@@ -77,7 +77,7 @@ def load_prices(environ: Mapping[str, str] = os.environ) -> Prices:
         return replace(prices.parse(path.read_text(encoding="utf-8")), base=shipped.base)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
-            f"The price list {path} is damaged ({error}). Delete it; switchyard cluster prices refresh then makes it anew."
+            f"The price list {path} is damaged ({error}). Delete it; `switchyard cluster prices refresh` makes another"
         ) from None
 
 

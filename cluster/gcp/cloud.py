@@ -91,8 +91,6 @@ class Cloud:
         disabled = frozenset(apis(self.config)) - frozenset(enabled.spec["services"])
         specs = {item.key: item.spec for item in wanted}
         keys = [key for key in specs if key.kind != "apis" and api_of(key.kind) not in disabled]
-        if api_of("bucket") not in disabled:
-            keys += [key for key in self.storage.ours() if key not in specs]
         jobs = self._jobs(keys, specs, disabled, sweep=sweep)
         if sweep and api_of("disk") not in disabled:
             jobs.append(self.compute.disks)
@@ -126,22 +124,26 @@ class Cloud:
     ) -> list[Callable[[], Iterable[Found]]]:
         def one(key: Key) -> Callable[[], list[Found]]:
             def job() -> list[Found]:
-                found = self.storage.observe([key], contents=sweep) if key.kind == "bucket" else [self.read(key, {})]
-                return [item for item in found if item is not None]
+                found = self.read(key, {})
+                return [found] if found else []
 
             return job
 
         kinds = {key.kind for key in keys}
-        single = ("network", "subnetwork", "router", "firewall", "bucket", "secret-version", "dashboard", "budget")
+        single = ("network", "subnetwork", "router", "firewall", "secret-version", "dashboard", "budget")
         jobs: list[Callable[[], Iterable[Found]]] = [one(key) for key in keys if key.kind in single]
         if "cluster" in kinds:
             jobs.append(self.container.observe)
         if "service-account" in kinds:
             jobs.append(self._iam.observe)
-        for kind, part in (("repository", self._registry), ("secret", self.secrets)):
+        for kind, observe in (
+            ("bucket", lambda names: self.storage.observe(names, contents=sweep)),
+            ("repository", self._registry.observe),
+            ("secret", self.secrets.observe),
+        ):
             if api_of(kind) not in disabled:  # what is no longer wanted is found as well
                 names = {key.name for key in keys if key.kind == kind}
-                jobs.append(lambda part=part, names=names: part.observe(names))
+                jobs.append(lambda observe=observe, names=names: observe(names))
         if api_of("alert") not in disabled:
             # Channels of ours are looked for where the file wants one, and when everything is to go.
             channels = "channel" in kinds or sweep

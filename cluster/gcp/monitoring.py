@@ -163,10 +163,11 @@ class Budgets:
         self._clients = clients
         self._account = ""
 
-    def read(self, key: Key) -> Found | None:
-        """The budget as it is now."""
+    def read(self, key: Key, *, lag: bool = True) -> Found | None:
+        """The budget as it is now; ``lag`` as for :meth:`cluster.gcp.calls.Caller.read`."""
         title = f"switchyard {self._config.project} {key.name}"
-        pages = self._call.read("billingbudgets.ListBudgets", self._api.list_budgets, {"parent": self._billing()})
+        request = {"parent": self._billing(lag=lag)}
+        pages = self._call.read("billingbudgets.ListBudgets", self._api.list_budgets, request, lag=lag)
         for item in pages:
             if item.display_name == title:
                 spec = spec_of(item)
@@ -178,7 +179,7 @@ class Budgets:
     def leftover(self) -> list[Found]:
         """The budget of a cluster whose file no longer wants one; none where budgets may not be read."""
         with contextlib.suppress(Denied, NoBilling):
-            found = self.read(Key("budget", self._config.name))
+            found = self.read(Key("budget", self._config.name), lag=False)
             return [found] if found else []
         return []
 
@@ -208,11 +209,11 @@ class Budgets:
                 self._call.write("billingbudgets.DeleteBudget", self._api.delete_budget, {"name": found.facts["name"]})
         yield from ()
 
-    def _billing(self) -> str:
+    def _billing(self, *, lag: bool = True) -> str:
         if not self._account:
             api = self._clients.grpc("google.cloud.billing_v1", "CloudBillingClient")
             request = {"name": f"projects/{self._config.project}"}
-            info = self._call.read("cloudbilling.GetProjectBillingInfo", api.get_project_billing_info, request)
+            info = self._call.read("cloudbilling.GetProjectBillingInfo", api.get_project_billing_info, request, lag=lag)
             if not info.billing_enabled:
                 raise NoBilling(
                     f"The project {self._config.project} has no billing account; link one: "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from cluster.config import ClusterConfig
@@ -27,19 +27,25 @@ class Storage:
         self._clients = clients
         self._call = clients.call
 
-    def observe(self, keys: Iterable[Key], *, contents: bool = False) -> list[Found]:
-        found = [self._read(key, contents=contents) for key in keys]
-        return [item for item in found if item is not None]
+    def observe(self, names: Collection[str], *, contents: bool = False) -> list[Found]:
+        """Those of these names, and every other one of the project with our labels: one call, if all are the project's.
+
+        Args:
+            contents: also count the objects of ours.
+        """
+        buckets = self._listed("storage.buckets.list", self._api.list_buckets)
+        every = [self._found(bucket, contents=contents) for bucket in buckets]
+        elsewhere = [self.read(Key("bucket", name)) for name in names if name not in {one.key.name for one in every}]
+        return [one for one in [*every, *elsewhere] if one and (one.ours or one.key.name in names)]
 
     def read(self, key: Key) -> Found | None:
         """One bucket as it is now."""
-        return self._read(key, contents=False)
-
-    def ours(self) -> list[Key]:
-        """Every bucket of the project with our labels."""
-        buckets = self._listed("storage.buckets.list", self._api.list_buckets)
-        mine = labels_of(self._config.name).items()
-        return [Key("bucket", bucket.name) for bucket in buckets if mine <= (bucket.labels or {}).items()]
+        try:
+            bucket = self._call.maybe("storage.buckets.get", self._api.get_bucket, bucket_or_name=key.name)
+        except Denied:
+            # Google answers 403 for the buckets of others.
+            return Found(key, {}, ours=False)
+        return None if bucket is None else self._found(bucket, contents=False)
 
     def create(self, key: Key, spec: Spec) -> Steps:
         bucket = self._api.bucket(key.name)
@@ -79,17 +85,11 @@ class Storage:
         with contextlib.suppress(NotFound):
             self._call.write("storage.objects.delete", blob.delete)
 
-    def _read(self, key: Key, *, contents: bool) -> Found | None:
-        try:
-            bucket = self._call.maybe("storage.buckets.get", self._api.get_bucket, bucket_or_name=key.name)
-        except Denied:
-            # Google answers 403 for the buckets of others.
-            return Found(key, {}, ours=False)
-        if bucket is None:
-            return None
+    def _found(self, bucket: Any, *, contents: bool) -> Found:
         spec: dict[str, Any] = dict(bucket._properties)  # the resource as it came; the library has no other word for it
         ours = labels_of(self._config.name).items() <= (spec.get("labels") or {}).items()
-        return Found(key, spec, ours, facts=self._contents(bucket) if contents and ours else {})
+        facts = self._contents(bucket) if contents and ours else {}
+        return Found(Key("bucket", bucket.name), spec, ours, facts=facts)
 
     def _listed(self, name: str, method: Callable[..., Iterable[Any]], **more: Any) -> list[Any]:
         """The library asks while it is gone through, and that must happen where errors are looked after."""
