@@ -62,7 +62,10 @@ def scale(
             do_suspend(loaded, cloud, found, value=False)
         for note in planned.notes:
             print(note)
-        print("At zero: control plane, bucket and stored images are what is left." if to_zero else "Nodes come back.")
+        if to_zero:
+            print("At zero: control plane, bucket and stored images are what is left.")
+        elif not planned.empty:
+            print("Nodes come back.")
         print_cost(loaded, look(loaded.config, cloud, token=False), wanted=False)
 
 

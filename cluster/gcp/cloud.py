@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from cluster.config import ClusterConfig
+from cluster.errors import ConfigError
 from cluster.gcp.clients import GRPC_VARIABLE, REST_VARIABLE, Clients, Endpoints
 from cluster.gcp.compute import Compute
 from cluster.gcp.container import Container
@@ -25,8 +26,17 @@ READERS = 8
 
 
 def open_cloud(config: ClusterConfig, token: str, environ: Mapping[str, str]) -> Cloud:
-    """The cloud that the environment points at: Google, or a stand-in."""
+    """The cloud that the environment points at: Google, or a stand-in.
+
+    Raises:
+        ConfigError: it points at half of a stand-in.
+    """
     endpoints = Endpoints(environ.get(GRPC_VARIABLE, ""), environ.get(REST_VARIABLE, ""))
+    if bool(endpoints.grpc) != bool(endpoints.rest):
+        raise ConfigError(
+            f"Only one of {GRPC_VARIABLE} and {REST_VARIABLE} is set, so that half of the calls would go to Google; "
+            "set both or neither."
+        )
     poll_s = 0.1 if endpoints.stand_in else POLL_S
     return Cloud(config, Clients(config.project, endpoints), token=token, poll_s=poll_s)
 

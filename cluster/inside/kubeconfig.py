@@ -25,7 +25,7 @@ def merged(existing: Any, config: ClusterConfig, endpoint: str) -> dict[str, Any
     if existing is None:
         existing = {}
     if not isinstance(existing, Mapping):
-        raise ConfigError("The kubeconfig that is there is not a mapping; it is left alone. Give another: --file")
+        raise ConfigError("The kubeconfig that is there is not a mapping; it is left alone. Give another file: --to")
     name = context_name(config)
     user = {
         "exec": {

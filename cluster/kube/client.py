@@ -98,7 +98,7 @@ def from_kubeconfig(path: str | None, context: str | None = None) -> Kube:
     except (config.ConfigException, OSError) as error:
         where = path or "$KUBECONFIG or ~/.kube/config"
         raise KubernetesFailed(
-            f"No cluster in {where}: {error}. Write it with: switchyard cluster kubeconfig"
+            f"No cluster in {where}: {str(error).rstrip('. ')}. Write it with: switchyard cluster kubeconfig"
         ) from error
     return Kube(api, api.configuration.host)
 

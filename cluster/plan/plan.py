@@ -166,8 +166,8 @@ def _rank(key: Key) -> tuple[int, str]:
 
 
 def _split(name: str) -> tuple[str, str]:
-    kind, _, rest = name.partition("/")
-    return kind, rest
+    kind, named, rest = name.partition("/")
+    return (kind, rest) if named else ("resource", name)
 
 
 def _show(value: Any) -> str:

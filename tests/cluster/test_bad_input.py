@@ -44,6 +44,20 @@ def test_no_credentials(user: User, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert done.text.endswith("was not found. Log in with: gcloud auth application-default login\n")
 
 
+@pytest.mark.parametrize("missing", ["SWITCHYARD_GOOGLE_GRPC", "SWITCHYARD_GOOGLE_REST"])
+def test_half_a_stand_in(user: User, missing: str) -> None:
+    del user.environ[missing]
+    done = user.run("plan")
+    assert done.code == 1
+    assert "half of the calls would go to Google; set both or neither." in done.text
+
+
+def test_a_replacement_of_nothing(user: User) -> None:
+    done = user.run("plan", "--replace", "foo")
+    assert done.code == 1
+    assert "resource/foo" in done.text and "--replace names something that the service file" in done.text
+
+
 def test_wrong_project(user: User) -> None:
     user.write(project="another-project")
     done = user.run("apply", "--yes")

@@ -140,7 +140,9 @@ def test_scale_to_zero_and_back(applied: User) -> None:
     assert planned.code == 0
     assert "scaled to zero" in planned.out
     assert "This is the cost when the cluster is up" in planned.out
-    assert applied.run("scale", "--resume", "--yes", "--no-kubernetes").code == 0
+    assert "Nodes come back." in applied.run("scale", "--resume", "--yes", "--no-kubernetes").out
+    again = applied.run("scale", "--resume", "--yes", "--no-kubernetes")
+    assert (again.code, "is not scaled to zero." in again.out, "come back" in again.out) == (0, True, False)
     assert applied.fake.everything() == full
     assert [pool.autoscaling.enabled for pool in cluster.node_pools] == [True] * 3
     up = applied.run("plan")
