@@ -6,16 +6,20 @@ Everything but ``project`` and ``region`` has a default; the names of what is ma
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from ipaddress import IPv4Network
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic_core import CoreSchema, core_schema
 
 from cluster.gpus import GPU_MACHINES, SYSTEM_MACHINES, Machine, machine
 from service_file import Section
 
 
 def _range(value: str) -> str:
+    if "/" not in value:
+        raise ValueError("is no range of addresses: it needs its size, as in 10.10.0.0/20")
     try:
         IPv4Network(value)
     except ValueError as error:
@@ -23,14 +27,64 @@ def _range(value: str) -> str:
     return value
 
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z]([-a-z0-9]{0,22}[a-z0-9])?$")]
-"""Letters, digits and hyphens, 24 at most: with ``-nodes`` a service account may have 30."""
-PoolName = Annotated[str, StringConstraints(pattern=r"^[a-z]([-a-z0-9]{0,28}[a-z0-9])?$")]
-ObjectName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
-"""Of an object in Kubernetes."""
+@dataclass(frozen=True)
+class _Like:
+    """Metadata of a text: its pattern, and the words for it that an error has."""
+
+    pattern: str
+    words: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), "pattern": self.pattern}
+
+    def _check(self, value: str) -> str:
+        if not re.search(self.pattern, value) or value.endswith("\n"):
+            raise ValueError(f"is not {self.words}")
+        return value
+
+
+_PLAIN = "small letters, digits and hyphens, a letter first and no hyphen last"
+Name = Annotated[str, _Like(r"^[a-z]([-a-z0-9]{0,22}[a-z0-9])?$", f"a name of 1 to 24 characters: {_PLAIN}")]
+"""With ``-nodes`` a service account may have 30."""
+PoolName = Annotated[str, _Like(r"^[a-z]([-a-z0-9]{0,28}[a-z0-9])?$", f"a name of 1 to 30 characters: {_PLAIN}")]
+ObjectName = Annotated[
+    str,
+    _Like(
+        r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$",
+        "a name in Kubernetes: 1 to 63 small letters, digits and hyphens, no hyphen first or last",
+    ),
+]
+"""Of a namespace or a service account."""
+SecretName = Annotated[
+    str,
+    _Like(
+        r"^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$",
+        "the name of a Kubernetes secret: small letters, digits, hyphens and dots, a letter or digit first and last",
+    ),
+]
+SecretKey = Annotated[
+    str, _Like(r"^[-._a-zA-Z0-9]{1,253}$", "a key of a Kubernetes secret: letters, digits, hyphens, dots, underscores")
+]
 Cidr = Annotated[str, AfterValidator(_range)]
-Region = Annotated[str, StringConstraints(pattern=r"^[a-z]+-[a-z]+\d{1,2}$")]
-Zone = Annotated[str, StringConstraints(pattern=r"^[a-z]+-[a-z]+\d{1,2}-[a-z]$")]
+Region = Annotated[str, _Like(r"^[a-z]+-[a-z]+\d{1,2}$", "a region such as us-central1")]
+Zone = Annotated[str, _Like(r"^[a-z]+-[a-z]+\d{1,2}-[a-z]$", "a zone such as us-central1-a")]
+BucketName = Annotated[
+    str,
+    _Like(
+        r"^[a-z0-9][-_.a-z0-9]{1,61}[a-z0-9]$",
+        "a bucket's name: 3 to 63 small letters, digits, hyphens, underscores and dots, a letter or digit first and "
+        "last",
+    ),
+]
+Email = Annotated[str, _Like(r"^[^@\s]+@[^@\s]+\.[^@\s]+$", "an e-mail address")]
+ProjectId = Annotated[
+    str,
+    _Like(r"^[a-z][-a-z0-9]{4,28}[a-z0-9]$", f"a project's id (neither its name nor its number): 6 to 30 {_PLAIN}"),
+]
+Version = Annotated[str, _Like(r"^\d+\.\d+\.\d+$", "a version such as 1.7.0, in quotes")]
 
 
 class PoolConfig(Section):
@@ -74,6 +128,8 @@ class PoolConfig(Section):
         if self.local_ssds and self.local_ssds not in shape.optional_ssds:
             allowed = ", ".join(map(str, shape.optional_ssds))
             raise ValueError(f"{self.machine} takes {allowed} local SSDs, not {self.local_ssds}")
+        if twice := sorted({zone for zone in self.zones if self.zones.count(zone) > 1}):
+            raise ValueError(f"{twice[0]} is in zones more than once")
         if self.compact and len(self.zones) != 1:
             raise ValueError("compact needs exactly one zone in zones: nodes close together are in one")
         return self
@@ -123,30 +179,47 @@ class NetworkConfig(Section):
 class BucketConfig(Section):
     """The bucket for weights."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][-_.a-z0-9]{1,61}[a-z0-9]$")] | None = Field(
-        default=None, description="Bucket names are global. Default: PROJECT-NAME-models."
-    )
+    name: BucketName | None = Field(default=None, description="Bucket names are global. Default: PROJECT-NAME-models.")
     old_versions_days: int = Field(default=30, ge=1, le=3650, description="Overwritten weights are kept for so long.")
 
 
 class AlertsConfig(Section):
     """What is told to whom."""
 
-    email: Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")] | None = Field(
-        default=None, description="Where alerts go. Without it they show in the console only."
-    )
+    email: Email | None = Field(default=None, description="Where alerts go. Without it they show in the console only.")
     error_rate: float = Field(default=0.01, gt=0, lt=1, description="Share of failed requests over 5 minutes.")
     latency_p95_s: float = Field(default=30, gt=0, description="95th percentile of whole requests over 10 minutes.")
     gpu_idle_minutes: int = Field(default=60, ge=10, le=1380, description="A GPU below 5 % for so long.")
     rollout_minutes: int = Field(default=60, ge=10, le=1380, description="A rollout in progress for so long.")
 
 
+class MaintenanceConfig(Section):
+    """When Google may upgrade the control plane and the nodes, GPU nodes among them."""
+
+    days: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] = Field(min_length=1)
+    start: Annotated[str, _Like(r"^([01]\d|2[0-3]):[0-5]\d$", "a time such as 02:00")] = Field(description="UTC.")
+    hours: int = Field(ge=4, le=24, description="How long a window is.")
+
+    @field_validator("start", mode="before")
+    @classmethod
+    def _start(cls, value: object) -> object:
+        # YAML takes a bare 22:00 for a number of base 60, and a bare 1:00 for the smallest of them.
+        if isinstance(value, int) and 60 <= value < 24 * 60:
+            return f"{value // 60:02}:{value % 60:02}"
+        return value
+
+    @model_validator(mode="after")
+    def _enough(self) -> MaintenanceConfig:
+        weekly = self.hours * len(set(self.days))
+        if weekly < 12:
+            raise ValueError(f"GKE wants 48 hours in any 32 days, which are 12 a week; this is {weekly} a week")
+        return self
+
+
 class ClusterConfig(Section):
     """The whole section."""
 
-    project: Annotated[str, StringConstraints(pattern=r"^[a-z][-a-z0-9]{4,28}[a-z0-9]$")] = Field(
-        description="Google Cloud project id (not its number)."
-    )
+    project: ProjectId = Field(description="Google Cloud project id (not its number).")
     region: Region
     zone: Zone | None = Field(
         default=None,
@@ -159,9 +232,12 @@ class ClusterConfig(Section):
         description="kuberay: the released operator at a version we pin and freeze during rollouts; "
         "addon: GKE's own, upgraded by Google with the cluster.",
     )
-    kuberay_version: Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+$")] = Field(
+    kuberay_version: Version = Field(
         default="1.7.0",
         description="Of the operator that `apply` installs; known ones: cluster/inside/kuberay_release.py.",
+    )
+    maintenance: MaintenanceConfig | None = Field(
+        default=None, description="Google's upgrades happen then only. Default: any time, or what the console says."
     )
     system: SystemPoolConfig = SystemPoolConfig()
     pools: dict[PoolName, PoolConfig] = Field(default_factory=dict[PoolName, PoolConfig])
@@ -171,8 +247,8 @@ class ClusterConfig(Section):
     registry: bool = Field(default=True, description="An Artifact Registry repository for the service's image.")
     namespace: ObjectName = "default"
     service_account: ObjectName = Field(default="switchyard", description="Kubernetes service account of the Ray pods.")
-    hf_secret: ObjectName = Field(default="hf-secret", description="Kubernetes secret with the Hugging Face token.")
-    hf_secret_key: Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]{1,253}$")] = "hf_api_token"
+    hf_secret: SecretName = Field(default="hf-secret", description="Kubernetes secret with the Hugging Face token.")
+    hf_secret_key: SecretKey = "hf_api_token"
     alerts: AlertsConfig = AlertsConfig()
     budget_usd: int | None = Field(default=None, ge=1, description="Monthly budget; mails at 50, 90 and 100 %.")
     deletion_protection: bool = Field(default=False, description="`destroy` refuses while this is true.")

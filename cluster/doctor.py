@@ -11,10 +11,12 @@ from cluster.config import ClusterConfig
 from cluster.inside.kubeconfig import PLUGIN
 from cluster.inside.kuberay_release import DEFAULT_VERSION, Installed
 from cluster.model import Key, Observed, Plan, Status, Verb, Wanted
+from cluster.plan.plan import awake_when_parked
 from cluster.plan.quota import Finding
 from cluster.prices import Prices, components, cost
 
 STALE_PRICES_DAYS = 90
+REMOVE_OPERATOR = "kubectl delete deployment kuberay-operator -n kuberay-operator, while no rollout runs"
 
 
 class Check(NamedTuple):
@@ -127,7 +129,10 @@ def _cluster(config: ClusterConfig, observed: Observed) -> list[Check]:
             checks.append(Check("fail", f"pool {key.name}", f"{found.status}: {found.note}", _pool_advice(codes)))
         else:
             checks.append(Check("ok", f"pool {key.name}", str(found.status)))
-    if observed.parked:
+    if awake_when_parked(observed):
+        text = "scaling to zero was not finished: there may be nodes"
+        checks.append(Check("fail", "scale", text, "switchyard cluster scale --to-zero, or --resume"))
+    elif observed.parked:
         checks.append(Check("warn", "scale", "scaled to zero", "switchyard cluster scale --resume"))
     return checks
 
@@ -155,7 +160,10 @@ def _inside(config: ClusterConfig, inside: Inside) -> list[Check]:
     checks = [Check("ok", "API server", "answers")]
     operator = inside.operator or Installed()
     install = "switchyard cluster install-operator"
-    if config.ray_operator == "addon":
+    if config.ray_operator == "addon" and operator.version:
+        text = f"{operator.version} is installed beside Google's add-on: both write the same RayServices"
+        checks.append(Check("fail", "KubeRay", text, REMOVE_OPERATOR))
+    elif config.ray_operator == "addon":
         checks.append(Check("ok", "KubeRay", "Google's add-on looks after it"))
     elif not operator.version:
         checks.append(Check("fail", "KubeRay", "not installed", install))
@@ -163,6 +171,9 @@ def _inside(config: ClusterConfig, inside: Inside) -> list[Check]:
         checks.append(
             Check("warn", "KubeRay", f"{operator.version} is not ready", "kubectl -n kuberay-operator get pods")
         )
+    elif operator.version != config.kuberay_version:
+        text = f"{operator.version}, and the service file says {config.kuberay_version}"
+        checks.append(Check("warn", "KubeRay", text, install))
     else:
         checks.append(Check("ok", "KubeRay", operator.version))
     if operator.version and not inside.suspend:

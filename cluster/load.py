@@ -28,12 +28,14 @@ class Loaded:
     Attributes:
         service: name of the service, and of its RayService.
         token: the Hugging Face token; empty where there is none.
+        given: the file as it was named on the command line; None where it was not.
     """
 
     config: ClusterConfig
     source: str
     service: str
     token: str
+    given: str | None = None
 
 
 def load(file: str | None, environ: Mapping[str, str] = os.environ) -> Loaded:
@@ -53,7 +55,8 @@ def load(file: str | None, environ: Mapping[str, str] = os.environ) -> Loaded:
         config = read.section("cluster", ClusterConfig)
     except service_file.ServiceFileError as error:
         raise ConfigError(str(error)) from None
-    return Loaded(config, str(path), str(read.data.get("name") or "llm"), environ.get(TOKEN_VARIABLE, "").strip())
+    service, token = str(read.data.get("name") or "llm"), environ.get(TOKEN_VARIABLE, "").strip()
+    return Loaded(config, str(path), service, token, file)
 
 
 def price_file(environ: Mapping[str, str] = os.environ) -> Path:
@@ -63,21 +66,33 @@ def price_file(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def load_prices(environ: Mapping[str, str] = os.environ) -> Prices:
-    """The refreshed price list, else the shipped estimates.
+    """The refreshed price list, else the shipped estimates; a damaged list is left out, and its label says so."""
+    try:
+        return _refreshed(environ) or _shipped()
+    except ConfigError as error:
+        return replace(_shipped(), trouble=str(error))
+
+
+def _shipped() -> Prices:
+    return prices.parse(prices.SHIPPED.read_text(encoding="utf-8"))
+
+
+def _refreshed(environ: Mapping[str, str]) -> Prices | None:
+    """The user's list; None where there is none.
 
     Raises:
-        ConfigError: the refreshed list is damaged.
+        ConfigError: it is damaged.
     """
     path = price_file(environ)
-    shipped = prices.parse(prices.SHIPPED.read_text(encoding="utf-8"))
     if not path.is_file():
-        return shipped
+        return None
     try:
         # A file that an older release wrote lacks the components that came since.
-        return replace(prices.parse(path.read_text(encoding="utf-8")), base=shipped.base)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return replace(prices.parse(path.read_text(encoding="utf-8")), base=_shipped().base)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
-            f"The price list {path} is damaged ({error}). Delete it; `switchyard cluster prices refresh` makes another"
+            f"the price list {path} is damaged ({type(error).__name__}: {error}). Delete it; "
+            "`switchyard cluster prices refresh` makes another"
         ) from None
 
 
@@ -97,7 +112,7 @@ def write_prices(
     path = price_file(environ)
     data = json.loads(prices.SHIPPED.read_text(encoding="utf-8"))
     if path.is_file():
-        load_prices(environ)  # raises where it is damaged
+        _refreshed(environ)  # raises where it is damaged
         mine = json.loads(path.read_text(encoding="utf-8"))
         data |= {"regions": mine["regions"], "absent": mine.get("absent", {})}
     # Rates that somebody wrote here by hand, because the catalogue has none, stay.

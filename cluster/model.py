@@ -208,6 +208,11 @@ def labels_of(name: str) -> dict[str, str]:
     return {LABELS[0]: MANAGED_BY, LABELS[1]: name}
 
 
+def bears_labels(labels: Mapping[str, str] | None, name: str) -> bool:
+    """Whether these are labels of something that was made for the cluster of this name."""
+    return labels_of(name).items() <= dict(labels or {}).items()
+
+
 def mark_of(name: str) -> str:
     """The description of what cannot bear labels."""
     return f"Managed by switchyard, cluster {name}"

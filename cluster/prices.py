@@ -47,6 +47,7 @@ class Prices:
         rates: region -> component -> USD an hour (``...-month``: a month), as the catalogue has them.
         base: estimates for the base region; multiplied by ``factors`` elsewhere.
         absent: region -> components that a refresh asked the catalogue for in vain.
+        trouble: why a refreshed list could not be used; empty where there is none, or it is used.
     """
 
     date: str
@@ -56,6 +57,7 @@ class Prices:
     factors: Mapping[str, float]
     rates: Mapping[str, Mapping[str, float]]
     absent: Mapping[str, Collection[str]]
+    trouble: str = ""
 
     def rate(self, region: str, component: str) -> float:
         """USD an hour, or a month where the name says so. Unknown regions get 15 % on top of the base region's."""
@@ -95,7 +97,7 @@ class Prices:
     def label(self, region: str, components: Iterable[str]) -> str:
         """For under a table of sums of these components: what the numbers are."""
         if not self.rates.get(region):
-            return f"unverified estimates of list prices, {self.date}"
+            return f"unverified estimates of list prices, {self.date}" + (f"; {self.trouble}" if self.trouble else "")
         text = f"list prices from Google's Billing Catalog, {self.date}"
         estimates = self.estimates(region, components)
         return f"{text}; still estimates: {', '.join(estimates)}" if estimates else text

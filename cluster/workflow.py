@@ -55,8 +55,8 @@ def look(config: ClusterConfig, cloud: Cloud, *, token: bool, replacing: Collect
     if cluster is not None:
         items = wanted(config, stock=Stock(channel_version=cluster.facts.get("version", "")), token=token)
     planned = plan(items, observed, replace=replacing)
-    new = _new_pools(planned)
-    if not new or observed.disabled_apis:
+    new, grown = _new_pools(planned), _grown_pools(planned)
+    if not new | grown or observed.disabled_apis:
         return Look(planned, observed, tuple(items))
     stock = cloud.stock()
     if cluster is not None and cluster.facts.get("version"):
@@ -64,7 +64,7 @@ def look(config: ClusterConfig, cloud: Cloud, *, token: bool, replacing: Collect
     # Pools that are there keep the zones they have; only new ones get the stock's.
     fresh = {item.key: item for item in wanted(config, stock=stock, token=token)}
     items = [fresh[item.key] if item.key.name in new and item.key.kind == "node-pool" else item for item in items]
-    findings = check(config, stock, frozenset(new))
+    findings = check(config, stock, frozenset(new | grown), there=frozenset(grown))
     planned = _with_quota(plan(items, observed, replace=replacing), findings)
     return Look(planned, observed, tuple(items), findings, stock)
 
@@ -162,6 +162,17 @@ def _new_pools(planned: Plan) -> set[str]:
         action.key.name
         for action in planned.actions
         if action.key.kind == "node-pool" and action.verb in (Verb.CREATE, Verb.REPLACE)
+    }
+
+
+def _grown_pools(planned: Plan) -> set[str]:
+    """Pools that get other zones, or may have more nodes than before."""
+    return {
+        action.key.name
+        for action in planned.actions
+        if action.key.kind == "node-pool"
+        and action.verb is Verb.UPDATE
+        and any(change.path in ("locations", "autoscaling.totalMaxNodeCount") for change in action.changes)
     }
 
 

@@ -80,6 +80,7 @@ MAY_PRINT = {
     "bench/peers/parts.py:main",  # a command of its own, for docs/performance.md
     "bench/terminal.py",
     "cluster/cli/commands.py",
+    "cluster/cli/in_kubernetes.py",
     "cluster/cli/running.py",
     "cluster/cli/terminal.py",
     "kuberay/cli/changes.py",

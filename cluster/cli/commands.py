@@ -15,6 +15,9 @@ from typing import Annotated
 import typer
 
 from cluster.cli import running as cli_running
+from cluster.cli.hints import with_file
+from cluster.cli.in_kubernetes import check_manifests, check_one_operator, do_inside, endpoint, kube_of
+from cluster.cli.tables import console, put
 from cluster.cli.terminal import (
     ExplainOption,
     FileOption,
@@ -24,13 +27,9 @@ from cluster.cli.terminal import (
     ReplaceOption,
     YesOption,
     asker,
-    console,
     cost_lines,
-    do_inside,
-    endpoint,
     failing,
     formats,
-    kube_of,
     opened,
     plan_json,
     print_cost,
@@ -59,7 +58,9 @@ def plan(
     Example: switchyard cluster plan -f deploy/gke-l4.yaml
     """
     formats(output)
-    with failing():
+    if explain and output == "json":
+        raise typer.BadParameter("--explain prints commands for a shell; leave --output json out.")
+    with failing(file):
         loaded, cloud = opened(file)
         from cluster.workflow import look
 
@@ -87,8 +88,11 @@ def apply(
 
     Example: HF_TOKEN=... switchyard cluster apply -f deploy/gke-l4.yaml
     """
-    with failing():
+    with failing(file):
         loaded, cloud = opened(file)
+        if kubernetes:
+            check_manifests(loaded, manifests)
+            check_one_operator(loaded, cloud)
         from cluster.workflow import converge
 
         agree = asker("Apply this?", yes, lambda found: show_apply(loaded, found))
@@ -116,7 +120,9 @@ def destroy(
 
     Example: switchyard cluster destroy -f deploy/gke-l4.yaml --keep-bucket
     """
-    with failing():
+    if delete_models and keep_bucket:
+        raise typer.BadParameter("say one of --delete-models and --keep-bucket.")
+    with failing(file):
         loaded, cloud = opened(file)
         from cluster.workflow import look_destroy, tear_down
 
@@ -144,7 +150,7 @@ def status(file: FileOption = None, output: OutputOption = "table") -> None:
     Example: switchyard cluster status --output json
     """
     formats(output)
-    with failing():
+    with failing(file):
         loaded, cloud = opened(file)
         from cluster.cli import show
         from cluster.workflow import look
@@ -154,8 +160,8 @@ def status(file: FileOption = None, output: OutputOption = "table") -> None:
         if output == "json":
             print(json.dumps(rows, indent=2))
         else:
-            for table in show.status_tables(rows):
-                console().print(table)
+            for shown in show.status_tables(rows, with_file("switchyard cluster plan", file)):
+                put(console(), shown)
 
 
 @app.command()
@@ -165,7 +171,7 @@ def doctor(file: FileOption = None, output: OutputOption = "table", kubeconfig: 
     Example: switchyard cluster doctor
     """
     formats(output)
-    with failing():
+    with failing(file):
         loaded, cloud = opened(file)
         from cluster.cli import show
         from cluster.doctor import diagnose
@@ -195,10 +201,11 @@ def doctor(file: FileOption = None, output: OutputOption = "table", kubeconfig: 
             inside=inside,
             plugin=shutil.which(PLUGIN) is not None,
         )
+        checks = [item._replace(found=with_file(item.found, file), next=with_file(item.next, file)) for item in checks]
         if output == "json":
             print(json.dumps([check._asdict() for check in checks], indent=2))
         else:
-            console().print(show.checks_table(checks))
+            put(console(), show.checks_table(checks))
         if any(check.state == "fail" for check in checks):
             raise typer.Exit(1)
 
@@ -212,13 +219,13 @@ def kubeconfig(
 
     Example: switchyard cluster kubeconfig && kubectl get nodes
     """
-    with failing():
+    with failing(file):
         loaded, cloud = opened(file)
         from cluster.inside.kubeconfig import PLUGIN, context_name
         from cluster.kube.kubeconfig_file import write
 
         path = Path(to or os.environ.get("KUBECONFIG", "").split(os.pathsep)[0] or "~/.kube/config").expanduser()
-        write(path, loaded.config, endpoint(loaded, list(cloud.container.observe())))
+        write(path, loaded.config, endpoint(loaded, cloud))
         print(f"Wrote {path}: context {context_name(loaded.config)} is now the current one.")
         if shutil.which(PLUGIN) is None:
             print(f"kubectl also needs {PLUGIN}: gcloud components install {PLUGIN}")

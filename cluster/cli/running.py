@@ -7,16 +7,15 @@ from typing import Annotated
 
 import typer
 
+from cluster.cli.hints import with_file
+from cluster.cli.in_kubernetes import do_operator, do_suspend, kube_of
 from cluster.cli.terminal import (
     FileOption,
     KubeconfigOption,
     ManifestsOption,
     YesOption,
     asker,
-    do_operator,
-    do_suspend,
     failing,
-    kube_of,
     opened,
     print_cost,
     progress,
@@ -42,7 +41,7 @@ def scale(
     """
     if to_zero == resume:
         raise typer.BadParameter("say either --to-zero or --resume.")
-    with failing():
+    with failing(file):
         loaded, cloud = opened(file)
         from cluster.execute import execute
         from cluster.plan.scale import plan_resume, plan_to_zero
@@ -61,7 +60,7 @@ def scale(
         if resume and kubernetes:
             do_suspend(loaded, cloud, found, value=False)
         for note in planned.notes:
-            print(note)
+            print(with_file(note, file))
         if to_zero:
             print("At zero: control plane, bucket and stored images are what is left.")
         elif not planned.empty:
@@ -84,16 +83,16 @@ def schedule(
     """
     if sum([hours is not None, off, wake, sleep]) > 1:
         raise typer.BadParameter("say one of HOURS, --off, --wake and --sleep.")
-    with failing():
+    with failing(file):
         loaded, cloud = opened(file)
         from cluster.hours import parse
         from cluster.kube import in_cluster
 
-        wanted = parse(hours) if hours else None
+        wanted = None if hours is None else parse(hours)
         kube = kube_of(loaded, cloud, None, kubeconfig)
         if wake or sleep:
-            changed = in_cluster.suspend(kube, loaded.config.namespace, print, value=sleep, service=loaded.service)
-            print("" if changed else f"RayService {loaded.service}: nothing to do, or there is none.")
+            if not in_cluster.suspend(kube, loaded.config.namespace, loaded.service, print, value=sleep):
+                print(f"RayService {loaded.service} {'sleeps' if sleep else 'is awake'} already.")
         elif wanted or off:
             in_cluster.set_schedule(kube, loaded.config, wanted, loaded.service, print)
         if wanted:
@@ -117,7 +116,7 @@ def install_operator(
 
     Example: switchyard cluster install-operator --version 1.7.0
     """
-    with failing():
+    with failing(file):
         loaded, cloud = opened(file)
         if loaded.config.ray_operator == "addon":
             raise ClusterError("cluster.ray_operator is addon: GKE installs and upgrades KubeRay itself.")
@@ -133,7 +132,7 @@ def refresh(file: FileOption = None) -> None:
 
     Example: switchyard cluster prices refresh
     """
-    with failing():
+    with failing(file):
         loaded, cloud = opened(file)
         from cluster.gcp.billing import rates_of_region
         from cluster.load import write_prices

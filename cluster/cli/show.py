@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from cluster.cli.tables import table
 from cluster.config import ClusterConfig
 from cluster.doctor import Check
 from cluster.model import Action, Key, Plan, Verb
@@ -30,22 +31,22 @@ _STYLE = {
 
 def plan_table(plan: Plan) -> Table:
     """One row an action."""
-    table = _table("", "resource", "what")
+    shown = table("", "resource", "")
     for action in plan.actions:
         verb, style = action.verb, _STYLE[action.verb]
-        table.add_row(f"[{style}]{verb}[/]", _escape(str(action.key)), _escape(_what(action)))
-    return table
+        shown.add_row(f"[{style}]{verb}[/]", _escape(str(action.key)), _escape(_what(action)))
+    return shown
 
 
 def cost_table(lines: Sequence[Line]) -> Table:
     """One row a resource that costs something, and the sum."""
-    table = _table("resource", ">idle $/month", ">full $/month", "")
+    shown = table("resource", ">idle $", ">full $", "a month")
     for line in lines:
-        table.add_row(str(line.key), f"{line.idle:,.0f}", f"{line.full:,.0f}", line.note)
+        shown.add_row(str(line.key), f"{line.idle:,.0f}", f"{line.full:,.0f}", line.note)
     idle, full = total(lines)
-    table.add_section()
-    table.add_row("sum", f"{idle:,.0f}", f"{full:,.0f}", "idle: pools at min_nodes; full: at max_nodes all month")
-    return table
+    shown.add_section()
+    shown.add_row("sum", f"{idle:,.0f}", f"{full:,.0f}", "idle: pools at min_nodes; full: at max_nodes all month")
+    return shown
 
 
 def savings(config: ClusterConfig, prices: Prices, pools: Sequence[tuple[Key, Any]]) -> list[str]:
@@ -57,7 +58,8 @@ def savings(config: ClusterConfig, prices: Prices, pools: Sequence[tuple[Key, An
     off = hours_off_saving(prices, config.region, gpu, EXAMPLE_SHARE)
     if off:
         found.append(
-            f"Off-hours (weekdays 08:00-20:00 only) save up to ${off:,.0f} a month: switchyard cluster schedule."
+            f"Off-hours (weekdays 08:00-20:00 only) save up to ${off:,.0f} a month: "
+            'switchyard cluster schedule "weekdays 08:00-20:00 Europe/Berlin"'
         )
     return found
 
@@ -138,10 +140,11 @@ def status_rows(config: ClusterConfig, found: Look, lines: Sequence[Line]) -> di
     }
 
 
-def status_tables(rows: dict[str, Any]) -> list[Table]:
+def status_tables(rows: dict[str, Any], plan_command: str) -> list[Table]:
     """The same for people."""
-    top = _table("", "")
-    state = rows["status"] + (" (scaled to zero)" if rows["scaled_to_zero"] else "")
+    top = table("", "")
+    unfinished = ", not finished" if any(pool["max"] for pool in rows["pools"].values()) else ""
+    state = rows["status"] + (f" (scaled to zero{unfinished})" if rows["scaled_to_zero"] else "")
     drift = rows["differences"]
     for name, value in (
         ("cluster", f"{rows['cluster']} in {rows['location']}, project {rows['project']}"),
@@ -149,11 +152,11 @@ def status_tables(rows: dict[str, Any]) -> list[Table]:
         ("GKE version", rows["version"] or "-"),
         ("endpoint", rows["endpoint"] or "-"),
         ("nodes", str(rows["nodes"])),
-        ("service file", "as wanted" if not drift else f"{drift} differences: switchyard cluster plan"),
+        ("service file", "as wanted" if not drift else f"{drift} difference{'s' if drift > 1 else ''}: {plan_command}"),
         ("cost a month", "idle ${idle:,.0f}, full ${full:,.0f}".format(**rows["usd_per_month"])),
     ):
         top.add_row(name, _escape(value))
-    pools = _table("pool", "status", "machine", "spot", ">nodes", "zones")
+    pools = table("pool", "status", "machine", "spot", ">nodes", "zones")
     for name, pool in rows["pools"].items():
         nodes = f"{pool['min']}-{pool['max']}" if pool["max"] else "off"
         note = f"{pool['status']}: {pool['note']}" if pool["note"] else pool["status"]
@@ -165,17 +168,20 @@ def status_tables(rows: dict[str, Any]) -> list[Table]:
 
 def checks_table(checks: Sequence[Check]) -> Table:
     """One row a check."""
-    table = _table("", "check", "found", "next step")
+    shown = table("", "check", "found", "next step")
     style = {"ok": "green", "warn": "yellow", "fail": "red"}
     for check in checks:
         mark = f"[{style[check.state]}]{check.state}[/]"
-        table.add_row(mark, check.what, _escape(check.found), _escape(check.next))
-    return table
+        shown.add_row(mark, check.what, _escape(check.found), _escape(check.next))
+    return shown
 
 
 def _what(action: Action) -> str:
     if action.verb is Verb.REFUSE:
         return "see below"  # long, with commands to copy: printed without a table's line breaks
+    if action.key.kind == "apis" and action.found:
+        there: list[str] = action.found.spec.get("services", [])
+        return _enable([name for name in action.spec["services"] if name not in there])
     if action.changes:
         changes = ", ".join(
             f"{change.path}: {_plain(change.have)} -> {_plain(change.want)}" for change in action.changes
@@ -186,11 +192,15 @@ def _what(action: Action) -> str:
     return _summary(action)
 
 
+def _enable(services: Sequence[str]) -> str:
+    return f"enable {', '.join(name.split('.')[0] for name in services)}"
+
+
 def _summary(action: Action) -> str:
     spec = action.spec
     match action.key.kind if action.verb is Verb.CREATE else "":
         case "apis":
-            return f"enable {', '.join(name.split('.')[0] for name in spec['services'])}"
+            return _enable(spec["services"])
         case "cluster":
             return (
                 f"{spec['releaseChannel']['channel'].lower()} channel, private nodes, Dataplane V2, Workload Identity"
@@ -216,17 +226,6 @@ def _summary(action: Action) -> str:
             return "the token in $HF_TOKEN"
         case _:
             return ""
-
-
-def _table(*columns: str) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, show_header=any(columns))
-    for column in columns:
-        table.add_column(
-            column.removeprefix(">"), justify="right" if column.startswith(">") else "left", overflow="fold"
-        )
-    return table
 
 
 def _plain(value: Any) -> str:

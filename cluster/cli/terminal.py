@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cluster.cli.hints import with_file
+from cluster.cli.tables import console, put
 from cluster.errors import ClusterError
-from cluster.model import Key, Verb
+from cluster.model import Verb
 
 if TYPE_CHECKING:
     from cluster.gcp.cloud import Cloud
-    from cluster.kube.client import Kube
     from cluster.load import Loaded
     from cluster.model import Action
     from cluster.workflow import Look
@@ -49,66 +50,11 @@ def opened(file: str | None) -> tuple[Loaded, Cloud]:
     loaded = load(file)
     if loaded.config.ray_operator == "kuberay":
         kuberay_release.files(loaded.config.kuberay_version)  # here, not after the minutes that Google takes
-    return loaded, open_cloud(loaded.config, loaded.token, os.environ)
-
-
-def kube_of(loaded: Loaded, cloud: Cloud, found: Look | None, path: str | None) -> Kube:
-    from cluster.kube.client import from_gke, from_kubeconfig
-
-    if path:
-        return from_kubeconfig(path)
-    there = found.observed.found.values() if found else cloud.container.observe()
-    return from_gke(endpoint(loaded, list(there)), cloud.clients)
-
-
-def endpoint(loaded: Loaded, found: list[Any]) -> str:
-    key = Key("cluster", loaded.config.name)
-    endpoint = next((item.facts.get("endpoint", "") for item in found if item.key == key), "")
-    if not endpoint:
-        raise ClusterError(f"There is no cluster {loaded.config.name} yet; make it with: switchyard cluster apply")
-    return endpoint
-
-
-def do_inside(loaded: Loaded, cloud: Cloud, found: Look, manifests: str | None) -> None:
-    from cluster.kube.in_cluster import apply_objects
-
-    try:
-        kube = kube_of(loaded, cloud, found, None)
-        if loaded.config.ray_operator == "kuberay":
-            do_operator(kube, loaded.config.kuberay_version, manifests)
-        token = loaded.token or cloud.secrets.token(f"{loaded.config.name}-hf-token")
-        for text in apply_objects(kube, loaded.config, token, step):
-            print(f"  -- {text}")
-    except ClusterError as error:
-        raise type(error)(
-            f"{error}\nGoogle's part is done; what is inside the cluster is not. Run apply again."
-        ) from None
-
-
-def do_operator(kube: Kube, version: str, manifests: str | None, **options: Any) -> None:
-    from cluster.inside import kuberay_release as release
-    from cluster.kube.client import fetch_release, read_release
-    from cluster.kube.in_cluster import install_operator as install
-
-    files = release.files(version)
-
-    def contents() -> Any:
-        if manifests:
-            return read_release(manifests, files)
-        return fetch_release({path: release.BASE.format(version=version, path=path) for path in files})
-
-    verdict = install(kube, version, contents, step, **options)
-    print(f"  ok {verdict.text}")
-
-
-def do_suspend(loaded: Loaded, cloud: Cloud, found: Look, *, value: bool) -> None:
-    from cluster.kube.in_cluster import suspend
-
-    try:
-        suspend(kube_of(loaded, cloud, found, None), loaded.config.namespace, step, value=value)
-    except ClusterError as error:
-        # Without nodes the pods wait, and cost nothing: suspending them is tidier, no more.
-        print(f"  -- RayServices are left as they are: {error}")
+    cloud = open_cloud(loaded.config, loaded.token, os.environ)
+    cloud.clients.call.waiting = lambda text, seconds: print(
+        f"  .. {text}; trying again in {seconds:.0f} s", file=sys.stderr, flush=True
+    )
+    return loaded, cloud
 
 
 def schedule_notes(loaded: Loaded, share: float) -> None:
@@ -145,19 +91,23 @@ def cost_lines(loaded: Loaded, found: Look, *, wanted: bool) -> tuple[Any, Any, 
 def show_plan(loaded: Loaded, found: Look, *, cost: bool = True) -> None:
     from cluster.cli import show
 
-    out = console()
     if found.plan.empty:
-        print("Nothing to do: everything is as the service file wants it.")
+        say(
+            loaded,
+            "Nothing to do: the project is as the service file wants it. switchyard cluster doctor looks inside.",
+        )
     else:
-        out.print(show.plan_table(found.plan))
+        put(console(), show.plan_table(found.plan))
     for action in found.plan.refusals:
-        print(f"Refused: {action.key}: {action.reason}")
+        say(loaded, f"Refused: {action.key}: {action.reason}")
     for key, reason in found.plan.kept:
         print(f"Kept: {key}: {reason}.")
     for note in found.plan.notes:
-        print(f"Note: {note}")
+        say(loaded, f"Note: {note}")
     if found.first_apis and found.plan.actions:
-        print("Quotas and zones cannot be read before the APIs are enabled; apply does that first, then checks them.")
+        print(
+            "What these APIs are about cannot be read before they are enabled; apply does that first, then plans anew."
+        )
     for finding in found.findings:
         if finding.ok:  # the others are refusals of the plan
             print(f"Quota of pool {finding.pool}: ok. {finding.text}")
@@ -181,12 +131,12 @@ def print_cost(loaded: Loaded, found: Look, *, wanted: bool) -> None:
 
     lines, prices, specs = cost_lines(loaded, found, wanted=wanted)
     print()
-    console().print(show.cost_table(lines))
+    put(console(), show.cost_table(lines))
     if wanted and found.observed.parked:
-        print("This is the cost when the cluster is up. It is scaled to zero now: switchyard cluster status.")
+        say(loaded, "This is the cost when the cluster is up. It is scaled to zero now: switchyard cluster status.")
     pools = [(key, spec) for key, spec in specs if key.kind == "node-pool"]
     for text in [show.under_cost(loaded.config, prices, lines), *show.savings(loaded.config, prices, pools)]:
-        print(text)
+        say(loaded, text)
 
 
 def plan_json(loaded: Loaded, found: Look) -> str:
@@ -199,9 +149,13 @@ def plan_json(loaded: Loaded, found: Look) -> str:
 def print_gcloud(loaded: Loaded, found: Look) -> None:
     from cluster.plan.explain import explain
 
-    for action in found.plan.actions:
+    if found.plan.empty:
+        print("# Nothing to do.")
+    for action in found.plan.refusals or found.plan.actions:
         for line in explain(loaded.config, action):
             print(line)
+    if found.plan.refusals:
+        print("# While that is refused, apply does nothing else either.")
 
 
 def asker(question: str, yes: bool, show: Callable[[Look], None]) -> Callable[[Look], bool]:
@@ -212,7 +166,11 @@ def asker(question: str, yes: bool, show: Callable[[Look], None]) -> Callable[[L
         if not sys.stdin.isatty():
             print(f"{question} Nobody is there to answer; say --yes.", file=sys.stderr)
             raise typer.Exit(2)
-        return typer.confirm(question)
+        try:
+            return typer.confirm(question)
+        except typer.Abort:  # Ctrl-C, or the end of the input
+            print("\nNothing was changed.")
+            raise typer.Exit(130) from None
 
     return agree
 
@@ -247,19 +205,20 @@ def progress() -> Iterator[Callable[[Action, str, float], None]]:
 
 
 @contextmanager
-def failing() -> Iterator[None]:
+def failing(file: str | None) -> Iterator[None]:
+    """Turns what goes wrong into one message and an exit code; ``file`` is what came with ``--file``."""
     try:
         yield
     except KeyboardInterrupt:
         print("\nStopped. Operations that Google has begun go on there; run it again to go on from them.")
         raise typer.Exit(130) from None
     except ClusterError as error:
-        fail(error)
+        print(with_file(f"switchyard: {error}", file), file=sys.stderr)
+        raise typer.Exit(1) from None
 
 
-def fail(error: Exception) -> None:
-    print(f"switchyard: {error}", file=sys.stderr)
-    raise typer.Exit(1)
+def say(loaded: Loaded, text: str) -> None:
+    print(with_file(text, loaded.given))
 
 
 def stop(text: str) -> None:
@@ -274,10 +233,3 @@ def step(text: str) -> None:
 def formats(output: str) -> None:
     if output not in ("table", "json"):
         raise typer.BadParameter("use table or json.", param_hint="--output")
-
-
-def console() -> Any:
-    from rich.console import Console
-
-    made = Console(highlight=False)
-    return made if made.is_terminal else Console(highlight=False, width=200)  # for pipes: a line a row

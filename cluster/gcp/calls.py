@@ -39,17 +39,23 @@ def _no_hook(name: str, write: bool, sent: bool) -> None:
     pass
 
 
+def _no_word(text: str, seconds: float) -> None:
+    pass
+
+
 @dataclass
 class Caller:
     """Makes calls.
 
     Attributes:
         hook: told of each call before it is sent and after it was answered (``sent``); tests kill a run from here.
+        waiting: told why, and how many seconds, before a read is tried again.
         reads, writes: calls made so far.
     """
 
     clock: Clock = field(default_factory=RealClock)
     hook: Callable[[str, bool, bool], None] = _no_hook
+    waiting: Callable[[str, float], None] = _no_word
     reads: int = 0
     writes: int = 0
 
@@ -65,7 +71,9 @@ class Caller:
             except (Unavailable, ApiDisabled) as error:
                 if attempt == ATTEMPTS - 1 or (isinstance(error, ApiDisabled) and not lag):
                     raise
-                self.clock.sleep(backoff(attempt))
+                seconds = backoff(attempt)
+                self.waiting(str(error), seconds)
+                self.clock.sleep(seconds)
         raise AssertionError("unreachable")
 
     def maybe(self, name: str, method: Callable[..., Any], request: Any = None, **more: Any) -> Any | None:
@@ -123,8 +131,11 @@ def _ours(name: str, error: Any) -> ClusterError:
     reason = str(getattr(error, "reason", "") or _first_reason(error))
     if isinstance(error, api.Forbidden):
         if reason in ("SERVICE_DISABLED", "accessNotConfigured"):
-            service = (getattr(error, "metadata", None) or {}).get("service", "an API it needs")
-            return ApiDisabled(f"{text}. Enable it with: gcloud services enable {service}")
+            about = getattr(error, "metadata", None) or {}
+            command = f"gcloud services enable {about.get('service', 'an API it needs')}"
+            if project := about.get("consumer", "").removeprefix("projects/"):
+                command += f" --project={project}"
+            return ApiDisabled(f"{text}. Enable it with: {command}")
         if reason in ("quotaExceeded", "QUOTA_EXCEEDED"):
             return QuotaExceeded(text)
         if reason == "rateLimitExceeded":

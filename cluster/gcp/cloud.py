@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from cluster.config import ClusterConfig
@@ -146,14 +147,15 @@ class Cloud:
             jobs.append(self.container.observe)
         if "service-account" in kinds:
             jobs.append(self._iam.observe)
-        for kind, observe in (
-            ("bucket", lambda names: self.storage.observe(names, contents=sweep)),
+        buckets = [key.name for key in keys if key.kind == "bucket"]
+        listed: tuple[tuple[str, Callable[[], list[Found]]], ...] = (
+            ("bucket", lambda: self.storage.observe(buckets, contents=sweep)),
             ("repository", self._registry.observe),
             ("secret", self.secrets.observe),
-        ):
+        )
+        for kind, observe in listed:
             if api_of(kind) not in disabled:  # what is no longer wanted is found as well
-                names = {key.name for key in keys if key.kind == kind}
-                jobs.append(lambda observe=observe, names=names: observe(names))
+                jobs.append(partial(_ours_or_wanted, observe, frozenset(keys)))
         if api_of("alert") not in disabled:
             # Channels of ours are looked for where the file wants one, and when everything is to go.
             channels = "channel" in kinds or sweep
@@ -165,7 +167,7 @@ class Cloud:
             if key.kind == "grant":
                 spec = specs[key]
                 grants.setdefault((spec["on"], spec["resource"]), {})[key] = spec
-        jobs += [lambda specs=group: self._grants.observe(specs) for group in grants.values()]
+        jobs += [partial(self._grants.observe, group) for group in grants.values()]
         return jobs
 
     def _together(self, jobs: Sequence[Callable[[], Any]]) -> list[Any]:
@@ -173,3 +175,7 @@ class Cloud:
             return [job() for job in jobs]
         with ThreadPoolExecutor(self._readers) as pool:
             return [future.result() for future in [pool.submit(job) for job in jobs]]
+
+
+def _ours_or_wanted(observe: Callable[[], list[Found]], wanted: Collection[Key]) -> list[Found]:
+    return [found for found in observe() if found.ours or found.key in wanted]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from cluster.config import ClusterConfig
@@ -31,10 +31,6 @@ class Compute:
         self._config = config
         self._clients = clients
         self._call = clients.call
-
-    def observe(self, keys: Iterable[Key]) -> list[Found]:
-        found = [self.read(key) for key in keys]
-        return [item for item in found if item is not None]
 
     def read(self, key: Key) -> Found | None:
         """One of them as it is now."""

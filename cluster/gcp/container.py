@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cluster.config import ClusterConfig
-from cluster.errors import NotFound
+from cluster.errors import NotFound, Unavailable
 from cluster.gcp.calls import failed_operation
 from cluster.gcp.clients import Clients
 from cluster.gcp.messages import Pending, Steps, message, spec_of
-from cluster.model import PARKED_LABEL, Action, Found, Key, Spec, Status, labels_of
+from cluster.model import PARKED_LABEL, Action, Found, Key, Spec, Status, bears_labels, labels_of
 
 _STATUS = {
     "PROVISIONING": Status.BUSY,
@@ -35,13 +35,26 @@ class Container:
         self._parent = _place(config, config.location)
         self._cluster = f"{self._parent}/clusters/{config.name}"
 
-    def observe(self) -> Iterable[Found]:
-        """The cluster with all its pools: one call. Where there is none, ours of that name in another location."""
+    def observe(self, *, lag: bool = True) -> Iterable[Found]:
+        """The cluster with all its pools: one call. Where there is none, ours of that name in another location.
+
+        Args:
+            lag: as for :meth:`cluster.gcp.calls.Caller.read`.
+
+        Raises:
+            Unavailable: it was not found, and GKE did not get an answer from all of the region.
+        """
         request = {"parent": _place(self._config, "-")}
-        every = self._call.read("container.ListClusters", self._api.list_clusters, request).clusters
-        named = [one for one in every if one.name == self._config.name]
+        got = self._call.read("container.ListClusters", self._api.list_clusters, request, lag=lag)
+        named = [one for one in got.clusters if one.name == self._config.name]
         here = [one for one in named if one.location == self._config.location]
         cluster = next(iter(here or [one for one in named if self._ours(one)]), None)
+        silent = sorted(zone for zone in got.missing_zones if zone.startswith(self._config.region))
+        if cluster is None and silent:
+            raise Unavailable(
+                f"container.ListClusters: GKE cannot say now what there is in {', '.join(silent)}, so that the cluster "
+                f"{self._config.name} may be there or not. Try again in some minutes"
+            )
         return [] if cluster is None else list(self._found(cluster))
 
     def read(self, key: Key) -> Found | None:
@@ -95,6 +108,8 @@ class Container:
         if "resourceLabels" in changed:
             changed.discard("resourceLabels")
             yield from self.set_labels(action.spec["resourceLabels"])
+        if "maintenancePolicy" in changed:
+            yield from self._set_maintenance(action.spec["maintenancePolicy"])
         # GKE takes one kind of change a call.
         for desired in _desired(action.spec, changed):
             request = gke.UpdateClusterRequest(name=self._cluster, update=message(gke.ClusterUpdate, desired))
@@ -134,6 +149,19 @@ class Container:
         done = self._call.write("container.SetLabels", self._api.set_labels, request)
         yield self._followed(done, Key("cluster", self._config.name))
 
+    def _set_maintenance(self, wanted: Spec) -> Steps:
+        """Set the window; exclusions that people made stay."""
+        from google.cloud import container_v1 as gke
+
+        now = self._call.read("container.GetCluster", self._api.get_cluster, {"name": self._cluster})
+        policy = message(gke.MaintenancePolicy, wanted)
+        policy.resource_version = now.maintenance_policy.resource_version
+        for name, window in now.maintenance_policy.window.maintenance_exclusions.items():
+            policy.window.maintenance_exclusions[name] = window
+        request = gke.SetMaintenancePolicyRequest(name=self._cluster, maintenance_policy=policy)
+        done = self._call.write("container.SetMaintenancePolicy", self._api.set_maintenance_policy, request)
+        yield self._followed(done, Key("cluster", self._config.name))
+
     def set_autoscaling(self, pool: str, autoscaling: Mapping[str, Any]) -> Steps:
         """Set a pool's bounds, or switch its autoscaler off."""
         from google.cloud import container_v1 as gke
@@ -155,7 +183,7 @@ class Container:
         return self._clients.grpc("google.cloud.container_v1", "ClusterManagerClient")
 
     def _ours(self, cluster: Any) -> bool:
-        return labels_of(self._config.name).items() <= dict(cluster.resource_labels).items()
+        return bears_labels(cluster.resource_labels, self._config.name)
 
     def _found(self, cluster: Any) -> Iterable[Found]:
         spec = spec_of(cluster)
@@ -175,7 +203,7 @@ class Container:
             },
         )
         for pool in cluster.node_pools:
-            mine = labels_of(self._config.name).items() <= dict(pool.config.resource_labels).items()
+            mine = bears_labels(pool.config.resource_labels, self._config.name)
             codes = [condition.canonical_code or condition.code for condition in pool.conditions]
             yield Found(
                 Key("node-pool", pool.name),

@@ -10,7 +10,7 @@ from cluster.config import ClusterConfig
 from cluster.errors import Denied, NoBilling, NotFound
 from cluster.gcp.clients import Clients
 from cluster.gcp.messages import Steps, mask, message, spec_of
-from cluster.model import NAME_LABEL, Action, Found, Key, Spec, labels_of
+from cluster.model import NAME_LABEL, Action, Found, Key, Spec, bears_labels, labels_of
 
 _CLIENTS = {
     "alert": ("AlertPolicyServiceClient", "AlertPolicy", "alert_policy"),
@@ -58,7 +58,8 @@ class Monitoring:
 
     def read(self, key: Key) -> Found | None:
         """One of them as it is now."""
-        return next((found for found in self.observe(channels=True) if found.key == key), None)
+        every = self._list("channel") if key.kind == "channel" else self.observe(channels=True)
+        return next((found for found in every if found.key == key), None)
 
     def create(self, key: Key, spec: Spec) -> Steps:
         _, kind, name = _CLIENTS[key.kind]
@@ -121,7 +122,7 @@ class Dashboards:
         got = self._call.maybe("monitoring.GetDashboard", self._api.get_dashboard, request)
         if got is None:
             return None
-        return Found(key, spec_of(got), labels_of(self._config.name).items() <= dict(got.labels).items())
+        return Found(key, spec_of(got), bears_labels(got.labels, self._config.name))
 
     def create(self, key: Key, spec: Spec) -> Steps:
         from google.cloud import monitoring_dashboard_v1 as api

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from cluster.config import ClusterConfig
-from cluster.errors import Denied, NotFound
+from cluster.errors import Busy, Denied, NotFound
 from cluster.gcp.clients import Clients
 from cluster.gcp.messages import Steps, mask, message, operation, spec_of
-from cluster.model import TOKEN_SOURCE, Action, Found, Key, Spec, labels_of
+from cluster.model import TOKEN_SOURCE, Action, Found, Key, Spec, bears_labels
 
 
 class Apis:
@@ -82,12 +82,11 @@ class Registry:
         got = self._call.maybe("artifactregistry.GetRepository", self._api.get_repository, request)
         return None if got is None else self._found(got)
 
-    def observe(self, names: Collection[str]) -> list[Found]:
-        """Those of these names, and every other one of the region with our labels: one call."""
+    def observe(self) -> list[Found]:
+        """All of the region: one call."""
         request = {"parent": self._parent}
         pages = self._call.read("artifactregistry.ListRepositories", self._api.list_repositories, request)
-        every = [self._found(item) for item in pages]
-        return [found for found in every if found.ours or found.key.name in names]
+        return [self._found(item) for item in pages]
 
     def create(self, key: Key, spec: Spec) -> Steps:
         from google.cloud import artifactregistry_v1 as api
@@ -125,7 +124,7 @@ class Registry:
         yield from operation(self._clients, self._api, done, str(key))
 
     def _found(self, item: Any) -> Found:
-        ours = labels_of(self._config.name).items() <= dict(item.labels).items()
+        ours = bears_labels(item.labels, self._config.name)
         return Found(_key("repository", item), spec_of(item), ours, facts={"bytes": item.size_bytes})
 
     @property
@@ -151,36 +150,38 @@ class Secrets:
 
     def read(self, key: Key) -> Found | None:
         """The secret, or its newest version."""
-        name = f"{self._parent}/secrets/{key.name}"
         if key.kind == "secret-version":
-            request = {"name": f"{name}/versions/latest"}
-            got = self._call.maybe("secretmanager.GetSecretVersion", self._api.get_secret_version, request)
-            return None if got is None or got.state.name != "ENABLED" else Found(key, {"source": self._source(key)})
-        got = self._call.maybe("secretmanager.GetSecret", self._api.get_secret, {"name": name})
+            return self._version(key)
+        request = {"name": f"{self._parent}/secrets/{key.name}"}
+        got = self._call.maybe("secretmanager.GetSecret", self._api.get_secret, request)
         return None if got is None else self._found(got)
 
-    def observe(self, names: Collection[str]) -> list[Found]:
-        """Those of these names, and every other one of the project with our labels: one call."""
+    def observe(self) -> list[Found]:
+        """All of the project: one call."""
         pages = self._call.read("secretmanager.ListSecrets", self._api.list_secrets, {"parent": self._parent})
-        every = [self._found(item) for item in pages]
-        return [found for found in every if found.ours or found.key.name in names]
+        return [self._found(item) for item in pages]
 
     def _found(self, item: Any) -> Found:
-        return Found(
-            _key("secret", item), spec_of(item), labels_of(self._config.name).items() <= dict(item.labels).items()
-        )
+        return Found(_key("secret", item), spec_of(item), bears_labels(item.labels, self._config.name))
 
-    def _source(self, key: Key) -> str:
-        """Whether the newest version is the token at hand. Who may not read it is taken to have brought the same."""
-        with contextlib.suppress(Denied):
-            if self._token and self.token(key.name) != self._token:
-                return "another token"
-        return TOKEN_SOURCE
+    def _version(self, key: Key) -> Found | None:
+        """The newest one. Who may not read it is taken to have brought the same token."""
+        if self._token:
+            with contextlib.suppress(Denied):
+                there = self.token(key.name)
+                source = TOKEN_SOURCE if there == self._token else "another token"
+                return Found(key, {"source": source}) if there else None
+        request = {"name": f"{self._parent}/secrets/{key.name}/versions/latest"}
+        got = self._call.maybe("secretmanager.GetSecretVersion", self._api.get_secret_version, request)
+        return None if got is None or got.state.name != "ENABLED" else Found(key, {"source": TOKEN_SOURCE})
 
     def token(self, name: str) -> str:
-        """The token that Secret Manager has; empty where it has none."""
+        """The token that Secret Manager has; empty where it has none, or where the newest version is disabled."""
         request = {"name": f"{self._parent}/secrets/{name}/versions/latest"}
-        got = self._call.maybe("secretmanager.AccessSecretVersion", self._api.access_secret_version, request)
+        try:
+            got = self._call.maybe("secretmanager.AccessSecretVersion", self._api.access_secret_version, request)
+        except Busy:  # FAILED_PRECONDITION: disabled or destroyed
+            return ""
         return "" if got is None else got.payload.data.decode()
 
     def create(self, key: Key, spec: Spec) -> Steps:

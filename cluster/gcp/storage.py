@@ -10,7 +10,7 @@ from cluster.config import ClusterConfig
 from cluster.errors import Denied, NotFound
 from cluster.gcp.clients import Clients
 from cluster.gcp.messages import Steps
-from cluster.model import Action, Found, Key, Spec, labels_of
+from cluster.model import Action, Found, Key, Spec, bears_labels
 
 PAGE = 1000
 COUNTED = 10_000
@@ -28,15 +28,15 @@ class Storage:
         self._call = clients.call
 
     def observe(self, names: Collection[str], *, contents: bool = False) -> list[Found]:
-        """Those of these names, and every other one of the project with our labels: one call, if all are the project's.
+        """All of the project, and those of these names that are elsewhere: one call, if all are the project's.
 
         Args:
             contents: also count the objects of ours.
         """
         buckets = self._listed("storage.buckets.list", self._api.list_buckets)
-        every = [self._found(bucket, contents=contents) for bucket in buckets]
-        elsewhere = [self.read(Key("bucket", name)) for name in names if name not in {one.key.name for one in every}]
-        return [one for one in [*every, *elsewhere] if one and (one.ours or one.key.name in names)]
+        here = [self._found(bucket, contents=contents) for bucket in buckets]
+        elsewhere = [self.read(Key("bucket", name)) for name in sorted(set(names) - {one.key.name for one in here})]
+        return [*here, *(one for one in elsewhere if one)]
 
     def read(self, key: Key) -> Found | None:
         """One bucket as it is now."""
@@ -87,7 +87,7 @@ class Storage:
 
     def _found(self, bucket: Any, *, contents: bool) -> Found:
         spec: dict[str, Any] = dict(bucket._properties)  # the resource as it came; the library has no other word for it
-        ours = labels_of(self._config.name).items() <= (spec.get("labels") or {}).items()
+        ours = bears_labels(spec.get("labels"), self._config.name)
         facts = self._contents(bucket) if contents and ours else {}
         return Found(Key("bucket", bucket.name), spec, ours, facts=facts)
 

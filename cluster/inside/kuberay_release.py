@@ -128,7 +128,9 @@ def files(version: str, pins: Pins = RELEASES) -> Mapping[str, str]:
         ConfigError: a version that is not pinned here.
     """
     if version not in pins:
-        raise ConfigError(f"KubeRay {version} is not pinned; known: {', '.join(pins)}.")
+        raise ConfigError(
+            f"KubeRay {version} is not known here (cluster.kuberay_version, --version); known: {', '.join(pins)}."
+        )
     return pins[version]
 
 

@@ -34,6 +34,8 @@ class Kube(Protocol):
 
 
 Say = Callable[[str], None]
+PARKED_MARK = "switchyard/scaled-to-zero"
+"""Annotation of a RayService that was suspended because its cluster was scaled to zero."""
 
 
 def operator_of(kube: Kube) -> release.Installed:
@@ -135,21 +137,59 @@ def schedule_of(kube: Kube, config: ClusterConfig, service: str) -> str:
     return ((job or {}).get("metadata", {}).get("annotations") or {}).get("switchyard/hours", "")
 
 
-def suspend(kube: Kube, namespace: str, say: Say, *, value: bool, service: str = "") -> int:
-    """Suspend or resume the RayServices of a namespace; returns how many were changed.
+def suspend(kube: Kube, namespace: str, service: str, say: Say, *, value: bool) -> bool:
+    """Suspend or resume one RayService; returns whether it had to be.
+
+    Raises:
+        Refused: there is none, or the cluster's KubeRay cannot do it.
+    """
+    path = path_of("RayService", namespace, service)
+    there = kube.get(path)
+    if there is None:
+        raise Refused(f"There is no RayService {service} in the namespace {namespace}; make it with: switchyard deploy")
+    if _suspended(there) == value:
+        return False
+    _need_suspend(kube)
+    kube.merge(path, {"spec": {"suspend": value}})
+    say(f"RayService {service} {'suspended' if value else 'resumed'}")
+    return True
+
+
+def park(kube: Kube, namespace: str, say: Say) -> None:
+    """Suspend every RayService of a namespace that is not, and mark it, so that :func:`unpark` knows it again.
 
     Raises:
         Refused: the cluster's KubeRay cannot do it.
     """
-    changed = 0
+    for item in kube.items(path_of("RayService", namespace)):
+        if not _suspended(item):
+            _need_suspend(kube)
+            name = item["metadata"]["name"]
+            patch = {"metadata": {"annotations": {PARKED_MARK: "true"}}, "spec": {"suspend": True}}
+            kube.merge(path_of("RayService", namespace, name), patch)
+            say(f"RayService {name} suspended")
+
+
+def unpark(kube: Kube, namespace: str, say: Say) -> None:
+    """Resume what :func:`park` suspended, and nothing else.
+
+    Raises:
+        Refused: the cluster's KubeRay cannot do it.
+    """
     for item in kube.items(path_of("RayService", namespace)):
         name = item["metadata"]["name"]
-        if service in ("", name) and bool(item.get("spec", {}).get("suspend")) != value:
+        if PARKED_MARK in (item["metadata"].get("annotations") or {}):
             _need_suspend(kube)
-            kube.merge(path_of("RayService", namespace, name), {"spec": {"suspend": value}})
-            say(f"RayService {name} {'suspended' if value else 'resumed'}")
-            changed += 1
-    return changed
+            patch = {"metadata": {"annotations": {PARKED_MARK: None}}, "spec": {"suspend": False}}
+            kube.merge(path_of("RayService", namespace, name), patch)
+            say(f"RayService {name} resumed")
+        elif _suspended(item):
+            wake = f"switchyard resume {name} -n {namespace}"
+            say(f"RayService {name} stays suspended, as it was before; wake it with: {wake}")
+
+
+def _suspended(service: Mapping[str, Any]) -> bool:
+    return bool(service.get("spec", {}).get("suspend"))
 
 
 def _need_suspend(kube: Kube) -> None:

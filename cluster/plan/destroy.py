@@ -62,6 +62,19 @@ def contents(found: Found) -> str:
 
 
 def _refusal(config: ClusterConfig, key: Key, found: Found, *, delete_models: bool) -> str:
+    if key.kind == "cluster" and not str(found.spec.get("location", config.region)).startswith(config.region):
+        return (
+            f"it is in {found.spec['location']}, and so is what it stands on. Destroy it with a file that says so in "
+            "cluster.region: from this one the rest would not be found"
+        )
+    if key.kind == "network":
+        ours = f"/regions/{config.region}/subnetworks/{config.name}"
+        others = [url for url in found.spec.get("subnetworks", []) if not url.endswith(ours)]
+        if others:
+            return (
+                f"it has subnetworks that are not this file's: {', '.join(map(_short, others))}. A network goes last: "
+                "destroy what is in another region with a file that says so in cluster.region, delete what others made"
+            )
     if key.kind == "cluster" and PROTECTED_LABEL in (found.spec.get("resourceLabels") or {}):
         return (
             "deletion protection is on. Set cluster.deletion_protection to false, run `switchyard cluster apply`, "
@@ -73,6 +86,10 @@ def _refusal(config: ClusterConfig, key: Key, found: Found, *, delete_models: bo
             "or leave the bucket with --keep-bucket"
         )
     return ""
+
+
+def _short(url: str) -> str:
+    return "/".join(url.split("/")[-4:])
 
 
 def _goes_with_another(key: Key, observed: Observed, *, keep_bucket: bool) -> bool:

@@ -37,7 +37,7 @@ def cluster(config: ClusterConfig, spec: Spec) -> list[str]:
         "--num-nodes=1",
         *_machine_flags(system["config"]),
     ]
-    if "rayOperatorConfig" in spec["addonsConfig"]:
+    if _ray(spec):
         flags += ["--enable-ray-cluster-logging", "--enable-ray-cluster-monitoring"]
     place = [f"--location={config.location}", f"--project={config.project}"]
     return [
@@ -51,7 +51,15 @@ def cluster(config: ClusterConfig, spec: Spec) -> list[str]:
 
 def cluster_flags(spec: Spec) -> dict[str, list[str]]:
     """Field of a cluster -> its flags, for those that ``create`` and ``update`` say alike."""
-    return {
+    found: dict[str, list[str]] = {}
+    if "maintenancePolicy" in spec:
+        window = spec["maintenancePolicy"]["window"]["recurringWindow"]
+        found["maintenancePolicy"] = [
+            f"--maintenance-window-start={window['window']['startTime']}",
+            f"--maintenance-window-end={window['window']['endTime']}",
+            f"--maintenance-window-recurrence={window['recurrence']}",
+        ]
+    return found | {
         "releaseChannel": [f"--release-channel={spec['releaseChannel']['channel'].lower()}"],
         "monitoringConfig": ["--monitoring=SYSTEM,DCGM", "--enable-managed-prometheus"],
         "loggingConfig": ["--logging=SYSTEM,WORKLOAD"],
@@ -68,7 +76,8 @@ def cluster_flags(spec: Spec) -> dict[str, list[str]]:
 
 def addon_updates(spec: Spec) -> str:
     """The add-ons as ``clusters update`` takes them: those it does not name stay as they are."""
-    return "--update-addons=" + ",".join(f"{name}=ENABLED" for name in _addons(spec))
+    ray = [] if _ray(spec) else ["RayOperator=DISABLED"]
+    return "--update-addons=" + ",".join([*(f"{name}=ENABLED" for name in _addons(spec)), *ray])
 
 
 def pool(config: ClusterConfig, key: Key, spec: Spec) -> list[str]:
@@ -137,8 +146,11 @@ def pool_flags(spec: Spec) -> dict[str, list[str]]:
 
 
 def _addons(spec: Spec) -> list[str]:
-    ray = ["RayOperator"] if "rayOperatorConfig" in spec["addonsConfig"] else []
-    return ["GcePersistentDiskCsiDriver", "GcsFuseCsiDriver", *ray]
+    return ["GcePersistentDiskCsiDriver", "GcsFuseCsiDriver", *(["RayOperator"] if _ray(spec) else [])]
+
+
+def _ray(spec: Spec) -> bool:
+    return bool(spec["addonsConfig"].get("rayOperatorConfig", {}).get("enabled"))
 
 
 def _machine_flags(node: Spec) -> list[str]:

@@ -30,6 +30,10 @@ from cluster.wanted.kinds import KINDS, differences
 
 CLUSTER = "cluster"
 POOL = "node-pool"
+_OUT = "no longer in the service file"
+_GONE = {POOL: f"{_OUT}; its nodes go, and the pods on them"}
+_ASLEEP = "the cluster is scaled to zero"
+_WAKE = "Wake it with: switchyard cluster scale --resume"
 
 
 def plan(wanted: Sequence[Wanted], observed: Observed, *, replace: Collection[str] = ()) -> Plan:
@@ -55,12 +59,30 @@ def plan(wanted: Sequence[Wanted], observed: Observed, *, replace: Collection[st
         if KINDS[found.key.kind].keeps_data:
             notes.append(f"{found.key} is no longer in the service file; it is kept. `destroy` removes it.")
         else:
-            actions[found.key] = Action(Verb.DELETE, found.key, reason="no longer in the service file", found=found)
+            actions[found.key] = Action(Verb.DELETE, found.key, reason=_GONE.get(found.key.kind, _OUT), found=found)
     if observed.parked:
-        notes.append("The cluster is scaled to zero; wake it with: switchyard cluster scale --resume")
+        awake = [str(found.key) for found in awake_when_parked(observed)]
+        if awake:
+            notes.append(
+                f"Scaling to zero was not finished ({', '.join(awake)}): go on with "
+                "switchyard cluster scale --to-zero, or back with switchyard cluster scale --resume"
+            )
+        else:
+            notes.append(f"{_ASLEEP.capitalize()}; until it wakes, the sizes of its pools are not compared. {_WAKE}")
     # An action waits for those of this plan only: what needs nothing done is there already.
     ordered = tuple(with_(action, after=_pending(action.after, actions)) for action in actions.values())
     return Plan(ordered, notes=tuple(notes))
+
+
+def awake_when_parked(observed: Observed) -> list[Found]:
+    """What ``scale --to-zero`` has not come to yet: it was killed after it had set its label."""
+    return [
+        found
+        for key, found in sorted(observed.found.items())
+        if observed.parked
+        and found.ours
+        and (key.kind == "router" or (key.kind == POOL and found.spec.get("autoscaling", {}).get("enabled")))
+    ]
 
 
 def _one(item: Wanted, observed: Observed, planned: Mapping[Key, Action], replace: Collection[str]) -> Action | None:
@@ -74,6 +96,10 @@ def _one(item: Wanted, observed: Observed, planned: Mapping[Key, Action], replac
     if found is None:
         if observed.parked and item.key.kind == "router":
             return None  # `scale --to-zero` took it away; `--resume` brings it back
+        if observed.parked and item.key.kind == POOL:
+            return Action(
+                Verb.REFUSE, item.key, item.spec, reason=f"{_ASLEEP}, and this pool would have nodes. {_WAKE}"
+            )
         return Action(Verb.CREATE, item.key, item.spec, after=item.after)
     if not found.ours:
         return Action(Verb.REFUSE, item.key, item.spec, reason=_stranger(item.key), found=found)
@@ -100,6 +126,9 @@ def _change(item: Wanted, found: Found, changes: tuple[Change, ...], replace: Co
     fixed = [change for change in changes if not rules.may_change(change.path)]
     if not fixed:
         return Action(Verb.UPDATE, item.key, item.spec, changes=changes, after=item.after, found=found)
+    for change in fixed:
+        if item.key.kind == CLUSTER and change.path == "location" and _region(change.have) != _region(change.want):
+            return Action(Verb.REFUSE, item.key, item.spec, changes, _elsewhere(change), (), found)
     reasons = "; ".join(
         f"{change.path} is {_show(change.have)}, wanted {_show(change.want)}: {rules.why_fixed(change.path)}"
         for change in fixed
@@ -112,6 +141,20 @@ def _change(item: Wanted, found: Found, changes: tuple[Change, ...], replace: Co
     if item.key.kind == CLUSTER:
         hint += " (every pod stops)"
     return Action(Verb.REFUSE, item.key, item.spec, changes, f"{reasons}. {hint}.", (), found)
+
+
+def _region(location: Any) -> str:
+    """Of a zone or a region."""
+    return "-".join(str(location).split("-")[:2])
+
+
+def _elsewhere(change: Change) -> str:
+    return (
+        f"it is in {change.have}, and the service file says {change.want}: neither a cluster nor its network, "
+        "bucket and images can move to another region. Put the region back; or make a second cluster, under another "
+        "cluster.name (and cluster.bucket.name); or destroy this one first, with a file that says "
+        f"{_region(change.have)}"
+    )
 
 
 def _unprotected(item: Wanted, found: Found) -> tuple[Change, ...]:

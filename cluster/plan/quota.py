@@ -31,13 +31,36 @@ class Finding:
     free: float = 0
 
 
-def check(config: ClusterConfig, stock: Stock, pools: frozenset[str]) -> tuple[Finding, ...]:
-    """Check the pools that are to be made: zones first, then the regional quota, then the project's."""
-    found = [_pool(config, stock, name, pool, spot=spot) for name, pool, spot in config.all_pools() if name in pools]
+def check(
+    config: ClusterConfig, stock: Stock, pools: frozenset[str], *, there: frozenset[str] = frozenset()
+) -> tuple[Finding, ...]:
+    """Check pools: zones first, then the regional quota, then the project's.
+
+    Args:
+        pools: those to check.
+        there: those of them that exist: what is in use may be their own nodes, so that only the limit counts.
+    """
+    found = [
+        _pool(config, _unused(stock) if name in there else stock, name, pool, spot=spot, there=name in there)
+        for name, pool, spot in config.all_pools()
+        if name in pools
+    ]
     wanted: Counter[str] = Counter()
     for item in found:
         wanted[item.metric] += item.needed
     return tuple(_together(item, wanted[item.metric]) for item in found)
+
+
+def _unused(stock: Stock) -> Stock:
+    everywhere = stock.all_regions_gpus
+    return replace(
+        stock,
+        quotas={
+            region: {name: quota._replace(usage=0) for name, quota in quotas.items()}
+            for region, quotas in stock.quotas.items()
+        },
+        all_regions_gpus=everywhere and everywhere._replace(usage=0),
+    )
 
 
 def _together(item: Finding, wanted: int) -> Finding:
@@ -47,12 +70,13 @@ def _together(item: Finding, wanted: int) -> Finding:
     return replace(item, text=f"{item.text}. The pools on this quota want {wanted} together, {item.free:g} are free")
 
 
-def _pool(config: ClusterConfig, stock: Stock, name: str, pool: PoolConfig, *, spot: bool) -> Finding:
+def _pool(config: ClusterConfig, stock: Stock, name: str, pool: PoolConfig, *, spot: bool, there: bool) -> Finding:
     accelerator, gpus = pool.shape.accelerator, pool.shape.gpus
-    there = stock.zones.get(accelerator, ())
-    here = [zone for zone in there if zone.startswith(f"{config.region}-")]
+    here = [zone for zone in stock.zones.get(accelerator, ()) if zone.startswith(f"{config.region}-")]
     if not here:
-        return Finding(name, False, f"{config.region} has no {accelerator}. {_regions(config, stock, pool, spot=spot)}")
+        return Finding(
+            name, False, f"{config.region} has no {accelerator}. {_regions(config, stock, pool, spot=spot)}".rstrip()
+        )
     wrong = [zone for zone in pool.zones if zone not in here]
     if wrong:
         return Finding(
@@ -64,7 +88,7 @@ def _pool(config: ClusterConfig, stock: Stock, name: str, pool: PoolConfig, *, s
     needed = pool.max_nodes * gpus
     short = "GPUS_ALL_REGIONS" if everywhere and everywhere.free < quota.free else f"{metric} in {config.region}"
     limit = everywhere if everywhere and everywhere.free < quota.free else quota
-    told = f"{short}: limit {limit.limit:g}, in use {limit.usage:g}"
+    told = f"{short}: limit {limit.limit:g}" + ("" if there else f", in use {limit.usage:g}")
     at_least = max(gpus, pool.min_nodes * gpus)
     if free < at_least:
         way_out = _way_out(config, stock, pool, short.split(maxsplit=1)[0], at_least=at_least, needed=needed, spot=spot)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta
 from typing import Any
 
-from cluster.config import ClusterConfig, PoolConfig
+from cluster.config import ClusterConfig, MaintenanceConfig, PoolConfig
 from cluster.gpus import GPU_TAINT
 from cluster.model import PROTECTED_LABEL, Key, Stock, Wanted, labels_of, mark_of
 
@@ -43,6 +44,7 @@ def _cluster(config: ClusterConfig) -> dict[str, Any]:
     addons: dict[str, Any] = {
         "gcePersistentDiskCsiDriverConfig": {"enabled": True},
         "gcsFuseCsiDriverConfig": {"enabled": True},
+        "rayOperatorConfig": {"enabled": False},  # never beside KubeRay's own: both would write the RayServices
     }
     if config.ray_operator == "addon":
         addons["rayOperatorConfig"] = {
@@ -50,7 +52,9 @@ def _cluster(config: ClusterConfig) -> dict[str, Any]:
             "rayClusterLoggingConfig": {"enabled": True},
             "rayClusterMonitoringConfig": {"enabled": True},
         }
+    maintenance = {"maintenancePolicy": _maintenance(config.maintenance)} if config.maintenance else {}
     return {
+        **maintenance,
         "name": config.name,
         "location": config.location,
         "description": mark_of(config.name),
@@ -85,6 +89,20 @@ def _cluster(config: ClusterConfig) -> dict[str, Any]:
         "shieldedNodes": {"enabled": True},
         "autoscaling": {"autoscalingProfile": "OPTIMIZE_UTILIZATION"},  # an idle GPU node goes sooner
         "nodePoolDefaults": {"nodeConfigDefaults": {"gcfsConfig": {"enabled": True}}},  # image streaming
+    }
+
+
+def _maintenance(wanted: MaintenanceConfig) -> dict[str, Any]:
+    start = datetime.fromisoformat(f"2026-01-01T{wanted.start}:00")  # any day that is over: the recurrence has the days
+    end = start + timedelta(hours=wanted.hours)
+    days = [name for name in ("mon", "tue", "wed", "thu", "fri", "sat", "sun") if name in wanted.days]
+    return {
+        "window": {
+            "recurringWindow": {
+                "window": {"startTime": f"{start.isoformat()}Z", "endTime": f"{end.isoformat()}Z"},
+                "recurrence": f"FREQ=WEEKLY;BYDAY={','.join(day[:2].upper() for day in days)}",
+            }
+        }
     }
 
 

@@ -88,6 +88,7 @@ KINDS: dict[str, Kind] = {
             "shieldedNodes",
             "autoscaling",
             "nodePoolDefaults",
+            "maintenancePolicy",
         ),
         fixed={
             "network": "a cluster cannot change its network",

@@ -22,8 +22,13 @@ SMALL = ClusterConfig.model_validate(
 )
 """What ``deploy/gke-l4.yaml`` wants."""
 
-FULL = SMALL.model_copy(
-    update={"budget_usd": 500, "alerts": SMALL.alerts.model_copy(update={"email": "ops@example.com"})}
+FULL = ClusterConfig.model_validate(
+    {
+        **SMALL.model_dump(),
+        "budget_usd": 500,
+        "alerts": {"email": "ops@example.com"},
+        "maintenance": {"days": ["sat", "sun"], "start": "02:00", "hours": 6},
+    }
 )
 """Every kind of resource."""
 

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from cluster.inside.objects import path_of
+from cluster.load import price_file
 from tests.cluster.fakes import FakeGoogle, Fault
 from tests.cluster.terminal import User, sitting
 
@@ -166,7 +169,7 @@ def test_deletion_protection(user: User) -> None:
     assert done.code == 1
     assert done.text == (
         "switchyard: cluster/switchyard: deletion protection is on. Set cluster.deletion_protection to false, run "
-        "`switchyard cluster apply`, then destroy again\n"
+        f"`switchyard cluster apply -f {user.folder / 'service.yaml'}`, then destroy again\n"
     )
     assert user.fake.everything() == before
     user.write(deletion_protection=False)
@@ -247,12 +250,15 @@ def test_no_billing_account_for_a_budget(user: User) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"project": "My_Project"}, "cluster.project: String should match pattern"),
-        ({"region": "us-central1-a"}, "cluster.region: String should match pattern"),
+        ({"project": "My_Project"}, "cluster.project: is not a project's id (neither its name nor its"),
+        ({"region": "us-central1-a"}, "cluster.region: is not a region such as us-central1 (given: 'us-central1-a')."),
         ({"zone": "europe-west4-a"}, "cluster: zone europe-west4-a is not in region us-central1."),
-        ({"name": "twentyfive-characters-abc"}, "cluster.name: String should match pattern"),
-        ({"kuberay_version": "1.5.0"}, "KubeRay 1.5.0 is not pinned; known: 1.6.1, 1.7.0."),
-        ({"hf_secret": "Bad Name!"}, "cluster.hf_secret: String should match pattern"),
+        ({"name": "twentyfive-characters-abc"}, "is not a name of 1 to 24 characters: small letters,"),
+        (
+            {"kuberay_version": "1.5.0"},
+            "KubeRay 1.5.0 is not known here (cluster.kuberay_version, --version); known: 1.6.1, 1.7.0.",
+        ),
+        ({"hf_secret": "Bad Name!"}, "cluster.hf_secret: is not the name of a Kubernetes secret: small"),
         ({"network": {"pods": "300.0.0.0/14"}}, "cluster.network.pods: is no range of addresses: "),
         ({"network": {"nodes": "10.64.0.0/20"}}, "nodes (10.64.0.0/20) and pods (10.64.0.0/14) overlap."),
         ({"regoin": "x"}, "unknown key 'cluster.regoin'; did you mean 'cluster.region'?"),
@@ -271,6 +277,23 @@ def test_no_billing_account_for_a_budget(user: User) -> None:
             {"pools": {"l4": {"machine": "g2-standard-8", "compact": True}}},
             "cluster.pools.l4: compact needs exactly one zone in zones: nodes close together are in one.",
         ),
+        (
+            {"maintenance": {"days": ["sat"], "start": "02:00", "hours": 4}},
+            "cluster.maintenance: GKE wants 48 hours in any 32 days, which are 12 a week; this is 4 a week",
+        ),
+        (
+            {"maintenance": {"days": ["sat"], "start": 2, "hours": 12}},
+            "cluster.maintenance.start: ",
+        ),
+        ({"network": {"nodes": "10.10.0.0"}}, "is no range of addresses: it needs its size, as in 10.10.0.0/20"),
+        (
+            {"pools": {"l4": {"machine": "g2-standard-8", "zones": ["us-central1-a"] * 2}}},
+            "us-central1-a is in zones more than once",
+        ),
+        (
+            {"maintenance": {"days": ["sat"], "start": "24:00", "hours": 12}},
+            "cluster.maintenance.start: is not a time such as 02:00",
+        ),
         ({"bucket": {"name": "google-models"}}, "names with 'goog' at the start, or 'google', are taken."),
     ],
 )
@@ -280,6 +303,105 @@ def test_a_wrong_service_file(user: User, change: dict[str, object], message: st
     assert done.code == 1
     assert message in done.text
     assert user.fake.journal == []  # nobody was asked anything
+
+
+def test_a_secret_may_have_a_name_with_dots(user: User) -> None:
+    ready(user.fake)
+    user.write(hf_secret="team.hf-token", pools={})
+    assert user.run("plan").code == 2
+
+
+def test_a_zone_that_does_not_answer_is_not_taken_for_an_empty_one(user: User) -> None:
+    ready(user.fake)
+    user.write(pools={})
+    assert user.run("apply", "--yes", "--no-kubernetes").code == 0
+    made = user.fake.everything()
+    user.fake.missing_zones = ["us-central1-b"]
+    for command in ("plan", "apply --yes", "destroy --yes"):
+        done = user.run(*command.split())
+        assert done.code == 1
+        assert "GKE cannot say now what there is in us-central1-b, so that the cluster switchyard may" in done.text
+    assert user.fake.everything() == made
+    user.fake.missing_zones = ["europe-west4-a"]  # where nothing of ours can be
+    assert user.run("plan").code == 0
+
+
+def test_a_pool_that_grows_is_checked_as_a_new_one_is(user: User) -> None:
+    ready(user.fake)
+    l4 = {"machine": "g2-standard-8", "max_nodes": 4}
+    user.write(pools={"l4": l4})
+    assert user.run("apply", "--yes", "--no-kubernetes").code == 0
+    user.fake.quotas["us-central1"]["NVIDIA_L4_GPUS"] = (16.0, 4.0)  # its own nodes
+    user.write(pools={"l4": {**l4, "max_nodes": 16}})
+    assert "Quota of pool l4: ok. NVIDIA_L4_GPUS in us-central1: limit 16; needs 16 at most" in user.run("plan").out
+    user.write(pools={"l4": {**l4, "max_nodes": 40}})
+    done = user.run("plan")
+    assert done.code == 2
+    assert "NVIDIA_L4_GPUS in us-central1: limit 16; enough for 16 of max_nodes 40. Ask for more: gcloud" in done.out
+    user.write(pools={"l4": {**l4, "zones": ["us-central1-a", "us-central1-f"]}})
+    done = user.run("apply", "--yes", "--no-kubernetes")
+    assert done.code == 1
+    assert "node-pool/l4: us-central1-f has no nvidia-l4; in us-central1 these have it: us-central1-a," in done.text
+
+
+@pytest.mark.parametrize("content", ["garbage", "{}", "[]"])
+def test_a_damaged_price_list_stops_nothing(user: User, content: str) -> None:
+    ready(user.fake)
+    path = price_file()
+    path.parent.mkdir(parents=True)
+    path.write_text(content, encoding="utf-8")
+    done = user.run("plan")
+    assert done.code == 2
+    assert "unverified estimates of list prices" in done.out and f"; the price list {path} is damaged" in done.out
+    user.fake.services |= {"cloudbilling.googleapis.com": 0.0}
+    done = user.run("prices", "refresh")  # a list may have rates that somebody wrote by hand
+    assert (done.code, path.read_text(encoding="utf-8")) == (1, content)
+    assert "is damaged" in done.text and "Delete it" in done.text
+
+
+def test_options_that_contradict_each_other(user: User) -> None:
+    assert user.run("destroy", "--keep-bucket", "--delete-models").code == 2
+    assert user.run("plan", "--explain", "--output", "json").code == 2
+    assert user.fake.journal == []
+
+
+def test_before_anything_is_there_nobody_waits_for_it(user: User) -> None:
+    for command in ("kubeconfig", "schedule", "scale --to-zero"):
+        done = user.run(*command.split())
+        assert done.code == 1
+        assert "There is no cluster switchyard" in done.text and "make it with: switchyard cluster apply" in done.text
+    assert "trying again" not in done.text
+
+
+def test_a_refused_plan_explains_the_refusal_only(user: User) -> None:
+    ready(user.fake)
+    user.write(pools={"l4": {"machine": "g2-standard-8"}, "other": {"machine": "g2-standard-8"}})
+    assert user.run("apply", "--yes", "--no-kubernetes").code == 0
+    assert user.run("plan", "--explain").out == "# Nothing to do.\n"
+    user.write(pools={"l4": {"machine": "g2-standard-12"}})
+    lines = user.run("plan", "--explain").out.splitlines()
+    assert lines[0].startswith("# node-pool/l4: refused, ")
+    assert all(line.startswith("#") for line in lines)
+
+
+def test_two_operators_are_refused(user: User) -> None:
+    ready(user.fake)
+    user.write(pools={})
+    assert user.run("apply", "--yes", "--no-kubernetes").code == 0
+    labels = {"app.kubernetes.io/name": "kuberay"}
+    image = {"image": "quay.io/kuberay/operator:v1.7.0"}
+    user.kube.objects[path_of("Deployment", "kuberay-operator", "kuberay-operator")] = {
+        "metadata": {"name": "kuberay-operator", "labels": {**labels, "app.kubernetes.io/version": "v1.7.0"}},
+        "spec": {"template": {"spec": {"containers": [{"name": "kuberay-operator", **image}]}}},
+    }
+    user.write(pools={}, ray_operator="addon")
+    made = len(user.fake.writes)
+    done = user.run("apply", "--yes")
+    assert done.code == 1
+    assert "is installed in the cluster, and Google's add-on would be a second operator" in done.text
+    assert len(user.fake.writes) == made
+    checks = json.loads(user.run("doctor", "--output", "json").out)
+    assert next(check["state"] for check in checks if check["what"] == "KubeRay") == "fail"
 
 
 def test_a_bare_no_is_no_spot(user: User) -> None:

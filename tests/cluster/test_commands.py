@@ -32,7 +32,7 @@ def test_from_plan_to_destroy(user: User) -> None:
     assert planned.code == 2
     assert user.fake.writes == []
     assert "create  cluster/switchyard" in planned.out
-    assert "Quotas and zones cannot be read before the APIs are enabled" in planned.out
+    assert "cannot be read before they are enabled; apply does that first, then plans anew." in planned.out
 
     done = user.run("apply", "--yes", "--no-kubernetes")
     assert done.code == 0
@@ -214,16 +214,17 @@ def test_another_region_has_not_been_refreshed(applied: User) -> None:
 def test_doctor_names_the_next_step(applied: User) -> None:
     done = applied.run("doctor", "--output", "json")
     checks = {check["what"]: check for check in json.loads(done.out)}
+    file = applied.folder / "service.yaml"
     assert done.code == 1
     assert checks["resources"]["state"] == "ok"
     assert checks["KubeRay"] == {
         "state": "fail",
         "what": "KubeRay",
         "found": "not installed",
-        "next": "switchyard cluster install-operator",
+        "next": f"switchyard cluster install-operator -f {file}",
     }
-    assert checks["identity"]["next"] == "switchyard cluster apply"
-    assert checks["prices"]["next"] == "switchyard cluster prices refresh"
+    assert checks["identity"]["next"] == f"switchyard cluster apply -f {file}"
+    assert checks["prices"]["next"] == f"switchyard cluster prices refresh -f {file}"
     applied.kube.down = True
     down = {check["what"]: check for check in json.loads(applied.run("doctor", "--output", "json").out)}
     assert down["API server"]["state"] == "fail"

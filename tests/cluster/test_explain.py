@@ -20,6 +20,7 @@ CONFIG = ClusterConfig.model_validate(
         "ray_operator": "addon",
         "alerts": {"email": "a@example.com"},
         "budget_usd": 500,
+        "maintenance": {"days": ["sat", "sun"], "start": "02:00", "hours": 6},
         "pools": {"l4": {"machine": "g2-standard-8", "max_nodes": 4, "spot": "beside"}},
     }
 )
@@ -56,6 +57,19 @@ def test_a_cluster_keeps_the_addons_that_are_on_by_default() -> None:
         "GcsFuseCsiDriver",
         "RayOperator",
     }
+
+
+def test_a_maintenance_window_is_three_flags() -> None:
+    flags = [
+        "--maintenance-window-start=2026-01-01T02:00:00Z",
+        "--maintenance-window-end=2026-01-01T08:00:00Z",
+        "--maintenance-window-recurrence=FREQ=WEEKLY;BYDAY=SA,SU",
+    ]
+    (create,) = [line for line in made("cluster") if "clusters create" in line]
+    assert set(flags) <= set(shlex.split(create))
+    start = Change("maintenancePolicy.window.recurringWindow.window.startTime", None, "2026-01-01T02:00:00Z")
+    (update,) = changed(one("cluster"), start)
+    assert shlex.split(update)[-3:] == flags
 
 
 def test_a_cluster_ends_up_with_the_system_pool_and_no_other() -> None:

@@ -1,6 +1,7 @@
 """What is sent to Google for each deploy/ file, word for word; and that a plan sends nothing that changes anything.
 
-``UPDATE_GOLDEN=1 pytest tests/cluster/test_golden.py`` writes the files anew: read the difference before committing it.
+``SWITCHYARD_WRITE_GOLDEN=1 make unit ARGS=tests/cluster/test_golden.py`` writes the files anew: read the
+difference before committing it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tests.cluster.fakes import FakeGoogle
 
 ROOT = Path(__file__).parents[2]
 FILES = ["gke-l4", "gke-multi-gpu"]
-UPDATE = bool(os.environ.get("UPDATE_GOLDEN"))
+UPDATE = bool(os.environ.get("SWITCHYARD_WRITE_GOLDEN"))
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from cluster.inside import kuberay_release as release
 from cluster.inside.kuberay_release import Installed
 from cluster.inside.objects import path_of
 from cluster.kube.client import Kube, from_kubeconfig, read_release
-from cluster.kube.in_cluster import install_operator, operator_of, set_schedule, suspend
+from cluster.kube.in_cluster import install_operator, operator_of, park, set_schedule, suspend, unpark
 from tests.cluster.conftest import SMALL
 from tests.cluster.fakes import FakeGoogle
 from tests.cluster.fakes.kube import FakeKube, serving_kube
@@ -156,7 +156,7 @@ def test_a_changed_file_is_refused_before_anything_is_applied(kube: Kube, server
 
 
 def test_an_unpinned_version_is_refused(kube: Kube, folder: Path) -> None:
-    with pytest.raises(ConfigError, match=r"KubeRay 1\.5\.0 is not pinned; known: 9\.9\.9"):
+    with pytest.raises(ConfigError, match=r"KubeRay 1\.5\.0 is not known here \(.*\); known: 9\.9\.9"):
         install(kube, folder, "1.5.0")
 
 
@@ -223,8 +223,31 @@ def test_schedule_objects(kube: Kube, server: FakeKube) -> None:
 def test_an_old_kuberay_cannot_suspend_and_is_not_asked_to(kube: Kube, server: FakeKube) -> None:
     server.objects[path_of("RayService", "default", "gemma")] = dict(SERVICE)
     with pytest.raises(Refused, match="cannot suspend a RayService"):
-        suspend(kube, "default", lambda text: None, value=True)
+        suspend(kube, "default", "gemma", lambda text: None, value=True)
+    with pytest.raises(Refused, match="cannot suspend a RayService"):
+        park(kube, "default", lambda text: None)
     assert server.objects[path_of("RayService", "default", "gemma")] == SERVICE
+
+
+def test_a_cluster_that_comes_back_wakes_what_it_put_to_sleep_and_nothing_else(kube: Kube, server: FakeKube) -> None:
+    def service(name: str, *, suspended: bool) -> dict[str, Any]:
+        server.objects[path_of("RayService", "default", name)] = made = {
+            "metadata": {"name": name},
+            "spec": {"suspend": suspended},
+        }
+        return made
+
+    server.objects[path_of("CustomResourceDefinition", name="rayservices.ray.io")] = CRD
+    serving, resting = service("gemma", suspended=False), service("trial", suspended=True)
+    told: list[str] = []
+    for _ in range(2):  # as often as one likes
+        park(kube, "default", told.append)
+        assert (serving["spec"]["suspend"], resting["spec"]["suspend"]) == (True, True)
+    for _ in range(2):
+        unpark(kube, "default", told.append)
+        assert (serving["spec"]["suspend"], resting["spec"]["suspend"]) == (False, True)
+    stays = "RayService trial stays suspended, as it was before; wake it with: switchyard resume trial -n default"
+    assert told == ["RayService gemma suspended", "RayService gemma resumed", stays, stays]
 
 
 def test_the_whole_way_inside_the_cluster(tmp_path: Path) -> None:
@@ -267,12 +290,28 @@ def _off_hours(user: User) -> None:
     bad = user.run("schedule", "weekdays 20:00-08:00 Europe/Berlin")
     assert bad.code == 1
     assert "ends before it starts" in bad.text
+    assert user.run("schedule", "").code == 1
 
 
-def test_a_failure_inside_the_cluster_says_what_is_done(tmp_path: Path, folder: Path) -> None:
+def test_a_folder_without_the_release_is_noticed_before_anything_is_made(tmp_path: Path, folder: Path) -> None:
+    for path in release.files("1.7.0"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text("kind: Secret", encoding="utf-8")
+    with sitting(tmp_path, FakeGoogle(slow=0)) as user:
+        for where, message in (
+            (tmp_path, "--manifests is KubeRay's folder ray-operator/config."),
+            (folder, "Nothing was applied."),  # a release, but not the released files
+        ):
+            done = user.run("apply", "--yes", "--manifests", str(where))
+            assert done.code == 1
+            assert message in done.text
+        assert user.fake.journal == []
+
+
+def test_a_failure_inside_the_cluster_says_what_is_done(tmp_path: Path) -> None:
     with sitting(tmp_path, FakeGoogle(slow=0)) as user:
         user.kube.down = True
-        done = user.run("apply", "--yes", "--manifests", str(folder))
+        done = user.run("apply", "--yes")
         assert done.code == 1
         assert "the server is currently unable to handle the request" in done.text
         assert "Google's part is done; what is inside the cluster is not. Run apply again." in done.text

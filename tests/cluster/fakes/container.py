@@ -26,6 +26,7 @@ def container(fake: FakeGoogle) -> dict[str, Any]:
         f"{service}DeleteCluster": (gke.DeleteClusterRequest, made.delete),
         f"{service}UpdateCluster": (gke.UpdateClusterRequest, made.update),
         f"{service}SetLabels": (gke.SetLabelsRequest, made.set_labels),
+        f"{service}SetMaintenancePolicy": (gke.SetMaintenancePolicyRequest, made.set_maintenance),
         f"{service}CreateNodePool": (gke.CreateNodePoolRequest, made.create_pool),
         f"{service}DeleteNodePool": (gke.DeleteNodePoolRequest, made.delete_pool),
         f"{service}UpdateNodePool": (gke.UpdateNodePoolRequest, made.update_pool),
@@ -48,8 +49,13 @@ class _Container:
     def every(self, request: Any) -> Any:
         self._fake.need_api(API)
         prefix = request.parent.removesuffix("-")
-        found = [cluster for name, cluster in self._fake.clusters.items() if name.startswith(prefix)]
-        return gke.ListClustersResponse(clusters=found)
+        silent = self._fake.missing_zones
+        found = [
+            cluster
+            for name, cluster in self._fake.clusters.items()
+            if name.startswith(prefix) and not any(zone.startswith(cluster.location) for zone in silent)
+        ]
+        return gke.ListClustersResponse(clusters=found, missing_zones=silent)
 
     def create(self, request: Any) -> Any:
         fake = self._fake
@@ -66,6 +72,7 @@ class _Container:
         cluster.location = request.parent.rsplit("/", 1)[-1]
         cluster.current_master_version = fake.gke_version
         cluster.label_fingerprint = "f0"
+        cluster.maintenance_policy.resource_version = "m0"
         endpoint = fake.kube or f"gke-{cluster.name}.us-central1.gke.goog"
         cluster.control_plane_endpoints_config.dns_endpoint_config.endpoint = endpoint
         for pool in cluster.node_pools:
@@ -112,8 +119,26 @@ class _Container:
         def finish() -> None:
             part = getattr(cluster, place)
             wanted = getattr(update, fields[0])
-            type(wanted).pb(part).MergeFrom(type(wanted).pb(wanted))
+            there = type(wanted).pb(part)
+            for field, value in type(wanted).pb(wanted).ListFields():  # what is set, also to false
+                if hasattr(value, "ListFields"):
+                    getattr(there, field.name).CopyFrom(value)
+                else:
+                    there.MergeFrom(type(there)(**{field.name: value}))
             setattr(cluster, place, part)
+            cluster.status = gke.Cluster.Status.RUNNING
+
+        cluster.status = gke.Cluster.Status.RECONCILING
+        return self._started(request.name, "update", finish)
+
+    def set_maintenance(self, request: Any) -> Any:
+        cluster = self._idle(request.name)
+        if request.maintenance_policy.resource_version != cluster.maintenance_policy.resource_version:
+            raise Fault(409, "The maintenance policy's resource version is not the current one.", grpc="ABORTED")
+
+        def finish() -> None:
+            cluster.maintenance_policy = request.maintenance_policy
+            cluster.maintenance_policy.resource_version = f"m{self._fake.new_id()}"
             cluster.status = gke.Cluster.Status.RUNNING
 
         cluster.status = gke.Cluster.Status.RECONCILING

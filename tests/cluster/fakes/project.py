@@ -108,6 +108,7 @@ class FakeGoogle:
     operations: dict[str, Running] = field(default_factory=dict)
     compute: dict[str, dict[str, Any]] = field(default_factory=dict)  # "networks/x", "us-central1/subnetworks/x"
     clusters: dict[str, Any] = field(default_factory=dict)  # location/name -> container_v1.Cluster
+    missing_zones: list[str] = field(default_factory=list)  # of which GKE gets no answer
     buckets: dict[str, dict[str, Any]] = field(default_factory=dict)
     foreign_buckets: set[str] = field(default_factory=set)
     accounts: dict[str, Any] = field(default_factory=dict)  # email -> iam_admin_v1.ServiceAccount
@@ -116,6 +117,7 @@ class FakeGoogle:
     repositories: dict[str, Any] = field(default_factory=dict)
     secrets: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, list[bytes]] = field(default_factory=dict)
+    disabled_secrets: set[str] = field(default_factory=set)  # secrets whose newest version is disabled
     monitoring: dict[str, Any] = field(default_factory=dict)  # name -> AlertPolicy | NotificationChannel | Dashboard
     budgets: dict[str, Any] = field(default_factory=dict)
     quotas: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
@@ -179,6 +181,7 @@ class FakeGoogle:
                 f"{api} has not been used in project {self.project} before or it is disabled.",
                 "SERVICE_DISABLED",
                 service=api,
+                consumer=f"projects/{self.project}",
             )
 
     @property

@@ -89,13 +89,24 @@ class _Rest:
         if stored not in fake.compute:
             raise Fault(404, f"The resource 'projects/{fake.project}/{stored}' was not found", "notFound")
         if method == "GET":
-            return 200, fake.compute[stored]
+            return 200, {**fake.compute[stored], **self._inside(collection, name)}
         if method == "PATCH":
             fake.compute[stored] |= _with_urls(body)
             return 200, self._started(where, link)
         self._unused(collection, name, link)
         del fake.compute[stored]
         return 200, self._started(where, link)
+
+    def _inside(self, collection: str, name: str) -> dict[str, Any]:
+        """What Google adds to a network: the URLs of its subnetworks."""
+        if collection != "networks":
+            return {}
+        subnets = [
+            item["selfLink"]
+            for path, item in self._fake.compute.items()
+            if "/subnetworks/" in path and str(item.get("network", "")).endswith(f"/{name}")
+        ]
+        return {"subnetworks": subnets} if subnets else {}
 
     def _split(self, path: str) -> tuple[str, str, str]:
         parts = path.split("/")

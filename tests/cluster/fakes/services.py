@@ -157,16 +157,20 @@ class _Services:
             raise Fault(404, f"Secret [{request.parent}] not found.")
         versions = self._fake.versions.setdefault(request.parent, [])
         versions.append(request.payload.data)
+        self._fake.disabled_secrets.discard(request.parent)
         return secrets.SecretVersion(name=f"{request.parent}/versions/{len(versions)}", state="ENABLED")
 
     def get_version(self, request: Any) -> Any:
         versions = self._fake.versions.get(request.name.split("/versions/")[0], [])
         if not versions:
             raise Fault(404, f"Secret Version [{request.name}] not found.")
-        return secrets.SecretVersion(name=request.name, state="ENABLED")
+        disabled = request.name.split("/versions/")[0] in self._fake.disabled_secrets
+        return secrets.SecretVersion(name=request.name, state="DISABLED" if disabled else "ENABLED")
 
     def access_version(self, request: Any) -> Any:
         versions = self._fake.versions.get(request.name.split("/versions/")[0], [])
         if not versions:
             raise Fault(404, f"Secret Version [{request.name}] not found.")
+        if request.name.split("/versions/")[0] in self._fake.disabled_secrets:
+            raise Fault(412, f"Secret Version [{request.name}] is in DISABLED state.")
         return secrets.AccessSecretVersionResponse(name=request.name, payload={"data": versions[-1]})
