@@ -27,13 +27,22 @@ class Hello(http.server.BaseHTTPRequestHandler):
 http.server.ThreadingHTTPServer(("", 8080), Hello).serve_forever()
 """
 CLIENT = """
-import json, pathlib, socket, ssl, urllib.request
+import json, pathlib, socket, ssl, time, urllib.request
 account = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount")
 trusted = ssl.create_default_context(cafile=account / "ca.crt")
 def get(url, **options):
     secure = {"context": trusted} if url.startswith("https") else {}
-    with urllib.request.urlopen(urllib.request.Request(url, **options), timeout=10, **secure) as answer:
-        return answer.read().decode()
+    until = time.monotonic() + 30
+    while True:  # a node's rules for a new Service take a moment, and refuse until then
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, **options), timeout=10, **secure) as answer:
+                return answer.read().decode()
+        except urllib.error.HTTPError:
+            raise
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.2)
 def outside():
     try:
         return socket.gethostbyname("example.com")
@@ -64,8 +73,10 @@ app = Hello.bind()
 
 def pod(name: str, image: str, *command: str, **spec: Any) -> dict[str, Any]:
     """A pod of one container."""
-    resources = spec.pop("resources", {"requests": {"cpu": "10m"}})
-    container = {"name": "main", "image": image, "command": list(command), "resources": resources}
+    container = {"name": "main", "image": image, "command": list(command)}
+    container["resources"] = spec.pop("resources", {"requests": {"cpu": "10m"}})
+    if "readinessProbe" in spec:
+        container["readinessProbe"] = spec.pop("readinessProbe")
     return {
         "metadata": {"name": name, "labels": {"app": name}},
         "spec": {"containers": [container], "terminationGracePeriodSeconds": 0, "restartPolicy": "Never", **spec},
@@ -88,11 +99,22 @@ def wait_for_phase(kube: Kube, namespace: str, name: str, *phases: str) -> None:
     pytest.fail(f"pod {name} is not {' or '.join(phases)}: {kube.core.read_namespaced_pod(name, namespace).status}")
 
 
+def wait_until_ready(kube: Kube, namespace: str, name: str) -> None:
+    """Wait for a pod's readiness: one that runs may not listen yet."""
+
+    def ready() -> bool:
+        conditions = kube.core.read_namespaced_pod(name, namespace).status.conditions or []
+        return any(c.type == "Ready" and c.status == "True" for c in conditions)
+
+    eventually(ready, 90, f"pod {name} to be ready")
+
+
 @pytest.fixture(scope="module")
 def web(kube: Kube) -> Iterator[str]:
     """A namespace with a small web server, the pod ``web``, behind three Services."""
     with kube.namespace() as name:
-        kube.core.create_namespaced_pod(name, pod("web", kube.image, "python", "-c", SERVER))
+        probe = {"tcpSocket": {"port": 8080}, "periodSeconds": 1}
+        kube.core.create_namespaced_pod(name, pod("web", kube.image, "python", "-c", SERVER, readinessProbe=probe))
         port = {"port": 80, "targetPort": 8080}
         for item in (
             service("web", ports=[port]),
@@ -100,7 +122,7 @@ def web(kube: Kube) -> Iterator[str]:
             service("web-node", type="NodePort", ports=[port]),
         ):
             kube.core.create_namespaced_service(name, item)
-        wait_for_phase(kube, name, "web", "Running")
+        wait_until_ready(kube, name, "web")
         yield name
 
 
@@ -142,7 +164,9 @@ def test_a_pod_finds_services_and_the_api_by_name_and_nothing_outside(kube: Kube
     kube.core.create_namespaced_pod(web, pod("asker", kube.image, "python", "-c", CLIENT))
     wait_for_phase(kube, web, "asker", "Succeeded", "Failed")
     # As it came: the client would otherwise hand out JSON as Python's repr of it.
-    found = json.loads(kube.core.read_namespaced_pod_log("asker", web, _preload_content=False).data)
+    said = kube.core.read_namespaced_pod_log("asker", web, _preload_content=False).data.decode()
+    assert said.startswith("{"), said
+    found = json.loads(said)
     assert found["service"] == found["headless"] == "hello from web"
     assert set(found["pods"]) == {"web", "asker"}
     if kube.local:
