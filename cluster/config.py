@@ -266,9 +266,13 @@ class ClusterConfig(Section):
         too_long = [name for name in names if len(name) > 35]
         if too_long:
             raise ValueError(f"the pool name {too_long[0]} is longer than 35 characters")
-        if self.bucket_name.startswith("goog") or re.search(r"\.\.|google", self.bucket_name):
+        if self.bucket_name.startswith("goog") or "google" in self.bucket_name:
             raise ValueError(
                 f"bucket.name {self.bucket_name!r}: names with 'goog' at the start, or 'google', are taken"
+            )
+        if ".." in self.bucket_name or re.fullmatch(r"\d+(\.\d+){3}", self.bucket_name):
+            raise ValueError(
+                f"bucket.name {self.bucket_name!r}: an address, or two dots together, are no bucket's name"
             )
         return self
 

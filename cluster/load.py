@@ -56,6 +56,10 @@ def load(file: str | None, environ: Mapping[str, str] = os.environ) -> Loaded:
     except service_file.ServiceFileError as error:
         raise ConfigError(str(error)) from None
     service, token = str(read.data.get("name") or "llm"), environ.get(TOKEN_VARIABLE, "").strip()
+    if any(not "!" <= letter <= "~" for letter in token):
+        raise ConfigError(
+            f"{TOKEN_VARIABLE} has a space, a line break or a letter that no token has; set it to the token alone."
+        )
     return Loaded(config, str(path), service, token, file)
 
 

@@ -295,6 +295,7 @@ def test_no_billing_account_for_a_budget(user: User) -> None:
             "cluster.maintenance.start: is not a time such as 02:00",
         ),
         ({"bucket": {"name": "google-models"}}, "names with 'goog' at the start, or 'google', are taken."),
+        ({"bucket": {"name": "10.0.0.1"}}, "an address, or two dots together, are no bucket's name."),
     ],
 )
 def test_a_wrong_service_file(user: User, change: dict[str, object], message: str) -> None:
@@ -303,6 +304,14 @@ def test_a_wrong_service_file(user: User, change: dict[str, object], message: st
     assert done.code == 1
     assert message in done.text
     assert user.fake.journal == []  # nobody was asked anything
+
+
+def test_a_token_that_cannot_be_one_is_not_stored(user: User) -> None:
+    user.environ["HF_TOKEN"] = "hf_one\nhf_two"
+    done = user.run("apply", "--yes")
+    assert (done.code, user.fake.journal) == (1, [])
+    assert "HF_TOKEN has a space, a line break or a letter that no token has" in done.text
+    assert "hf_one" not in done.text
 
 
 def test_a_secret_may_have_a_name_with_dots(user: User) -> None:
