@@ -18,6 +18,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ def hold(seen_by: KubernetesView | None, *, poll_s: float = POLL_S) -> str:
     while seen_by is not None:
         try:
             what, why = answer(seen_by.look())
-        except (OSError, ValueError) as error:  # the API server is away, or answers with something else: ask again
+        except (OSError, ValueError, HTTPException) as error:  # the API server is away, or says half of it: ask again
             what, why = Answer.WAIT, f"the decision cannot be read: {error}"
         if what is Answer.REFUSE:
             raise SwitchRefused(why)
