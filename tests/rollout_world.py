@@ -158,8 +158,8 @@ class World:
             case steps.Apply(revision, strategy, pace):
                 self.spec, self.strategy, self.observed = self.objects[revision], strategy, False
                 self.pace = (pace or FILE) if strategy == INCREMENTAL else None
-                if not record.back and not record.warm:
-                    return record.stamped("applied", self.now)
+                forward = not record.back and not record.warm
+                return record.stamped("applied" if forward else "reverted", self.now)
             case steps.Decide(verb, release, cluster, by, reason):
                 self.decisions[release] = Decision(verb, by, "", reason, cluster)
             case steps.Point(cluster, active):

@@ -50,7 +50,8 @@ def observations() -> list[Seen]:
                 alive={name: releases[name] for name in alive},
                 ready=dict.fromkeys(alive, 1) if decision is None or decision.cluster != "other" else {},
                 apps=apps if pending else Apps.NONE,
-                decisions={"new": decision} if decision else {},
+                # Where its head was restarted, blue's gate has to be told once more.
+                decisions={"new": decision} if decision else {"old": Decision(Decided.APPROVE, cluster="blue")},
             )
         )
     return list({repr(one): one for one in found}.values())
@@ -77,13 +78,15 @@ def test_the_laws_hold_for_every_record_and_every_observation(kind: Kind) -> Non
             following = machine.step(record, seen, BEGAN)
             asked += 1
             where = (record, seen, following)
-            if isinstance(following, Decide) and following.verb is Decided.APPROVE:
+            if isinstance(following, Decide) and following.verb is Decided.APPROVE and following.release == "old":
+                assert record.back and seen.active != following.cluster == record.blue.cluster, where
+            elif isinstance(following, Decide) and following.verb is Decided.APPROVE:
                 assert may_be_approved(record), where
                 assert not record.back and record.wish.verb is not Verb.ABORT, where
                 assert record.kind is Kind.DEPLOY or seen.ready.get(following.cluster), where
             if isinstance(following, Delete):
                 assert record.back and "switched" not in record.times, where
-                assert following.cluster == record.green.cluster != seen.active, where
+                assert following.cluster == record.green.cluster not in (seen.active, record.blue.cluster), where
                 assert following.cluster != seen.pending, where
             if isinstance(following, steps.Point):
                 assert following.active == seen.active and seen.strategy == "None", where
@@ -172,6 +175,84 @@ def test_a_change_in_place_is_done_when_it_is_applied() -> None:
     world.objects[2] = "old"
     record, done = run(world, rollout(green=Place(2, "old")))
     assert (record.outcome, names(done)) == (Outcome.SERVES, ["Apply", "Note", "Note", "Finish"])
+
+
+@pytest.mark.parametrize("after", range(4))
+def test_an_abort_of_a_change_in_place_takes_the_file_back_and_leaves_the_cluster(after: int) -> None:
+    world = World()
+    world.objects[2] = "old"
+    record, done = run(world, rollout(green=Place(2, "old")), most=after)
+    record, done = run(world, replace(record, wish=Wish(Verb.ABORT, "ada")))
+    assert (record.outcome, set(world.clusters), world.active) == (Outcome.ABORTED, {"c1"}, "c1")
+    assert [one.revision for one in done if isinstance(one, Apply)] == [1]
+    assert (world.spec, world.strategy, world.made) == ("old", "NewCluster", 1)
+
+
+def after_a_switch(**changes: object) -> tuple[World, Record]:
+    """c2 serves ``new``, c1 is kept, and a warm rollback to it begins."""
+    world = World()
+    run(world, rollout(auto=True))
+    for name, value in changes.items():
+        setattr(world.clusters["c1"], name, value)
+    return world, rollout(
+        number=3, kind=Kind.ROLLBACK, warm=True, green=Place(1, "old", "c1"), blue=Place(2, "new", "c2")
+    )
+
+
+def test_a_warm_rollback_opens_a_gate_that_asks_anew() -> None:
+    """As after a restart of its head, and a first install, which begins with a hold that nothing replaces."""
+    world, back = after_a_switch(opened=False)
+    world.decisions["old"] = Decision(Decided.HOLD)
+    record, _ = run(world, back)
+    assert (record.outcome, world.active, world.made) == (Outcome.SERVES, "c1", 2)
+
+
+def test_a_warm_rollback_to_a_cluster_that_broke_can_be_aborted() -> None:
+    world, back = after_a_switch(broken=True)
+    record, _ = run(world, back, most=80)
+    waits = machine.step(record, world.seen(), world.now)
+    assert isinstance(waits, Wait) and "switchyard abort leaves it with c2" in waits.why
+    record, done = run(world, replace(record, wish=Wish(Verb.ABORT, "ada")))
+    assert (record.outcome, world.active, world.pending, world.spec) == (Outcome.ABORTED, "c2", "", "new")
+    assert (set(world.clusters), world.strategy, world.made) == ({"c1", "c2"}, "NewCluster", 2)
+    assert "Delete" not in names(done), "KubeRay ends it when its time has come"
+
+
+def test_a_way_back_to_a_cluster_that_does_not_come_back_ends_with_what_serves() -> None:
+    world = World()
+    record, _ = run(world, rollout(auto=True, watch_s=1e9, start_s=30), most=14)
+    world.clusters["c1"].broken = True
+    record, _ = run(world, replace(record, breach="5 % errors"))
+    assert (record.outcome, record.why) == (Outcome.FAILED, "c1 did not come back within 30 s; c2 serves")
+    assert (world.active, world.pending, world.spec, world.strategy) == ("c2", "", "new", "NewCluster")
+
+
+def test_an_abort_after_a_switch_that_nobody_saw_keeps_the_way_forward() -> None:
+    world = World()
+    record, _ = run(world, rollout(auto=True), most=9)
+    while not world.served:
+        world.tick()
+    assert "switched" not in record.times
+    record, _ = run(world, replace(record, wish=Wish(Verb.ABORT, "ada")))
+    assert (record.outcome, set(world.clusters), world.active) == (Outcome.ROLLED_BACK, {"c1", "c2"}, "c1")
+
+
+def test_what_nobody_kept_the_objects_of_cannot_be_applied_again() -> None:
+    """Somebody applied two releases with kubectl: one serves, the other waits at its gate."""
+    world = World()
+    world.spec = "other"
+    world.tick()
+    record, _ = run(world, rollout(blue=Place(0, "old", "c1")))
+    record, _ = run(world, replace(record, wish=Wish(Verb.ABORT, "ada")))
+    assert record.outcome is Outcome.FAILED and "nobody kept the objects of c1" in record.why
+    assert world.active == "c1" and world.decisions["new"].verb is Decided.REFUSE
+
+
+def test_a_release_that_is_late_is_told_as_failed() -> None:
+    world = World(starts_in=999)
+    record, _ = run(world, rollout(start_s=20))
+    late = machine.step(record, world.seen(), world.now)
+    assert isinstance(late, Wait) and late.phase == "failed" and "not ready after 20 s" in late.why
 
 
 def test_a_warm_rollback_and_forward_again_make_no_cluster() -> None:

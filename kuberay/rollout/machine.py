@@ -5,7 +5,7 @@ Laws, which tests hold for every record and every observation there can be:
 1. Green is approved only on a good verdict (``auto``), or because somebody wished it: with a good verdict, or without
    one in so many words. `deploy` decides before it begins, and approves what it applies.
 2. Once blue is to have the traffic again, green is refused before anything else happens.
-3. Nothing is deleted but the green cluster of an aborted rollout, never one that serves or is to serve.
+3. Nothing is deleted but the green cluster of an aborted rollout, never one that serves, served before or is to serve.
 4. A record that has ended asks for nothing.
 5. Doing a step and looking again never asks for the same step, unless the world refused it.
 6. No step of traffic goes beyond what was asked for, and none is made to a green that is not ready. (Incremental.)
@@ -34,6 +34,8 @@ from kuberay.rollout.steps import Apply, Decide, Delete, Finish, Note, Point, St
 from serve_app.decision import Verb as Decided
 
 NO_STRATEGY = "None"
+LONG_S = 60.0
+"""A change of the traffic between two clusters that run takes seconds."""
 
 
 def step(record: Record, seen: Seen, now: datetime) -> Step:
@@ -41,13 +43,18 @@ def step(record: Record, seen: Seen, now: datetime) -> Step:
     if not record.running:
         return Wait("ended", record.why)
     if record.back:
-        return _back(record, seen)
+        return _back(record, seen, now)
     if record.wish.verb is Verb.ABORT:
         return Note(back=f"{record.wish.by}: {record.wish.reason or 'asked for'}")
     if record.warm:
         if not seen.release_of(record.green.cluster):
             return Note(cold=True)
-        return _settle(record.green, record, seen) or Finish(Outcome.SERVES, f"{record.green.cluster} serves again")
+        following = _settle(record.green, record, seen)
+        if isinstance(following, Wait) and (record.since("reverted", now) or 0) > LONG_S:
+            return replace(
+                following, why=f"{following.why}; switchyard abort leaves it with {seen.active or 'nothing'}"
+            )
+        return following or Finish(Outcome.SERVES, f"{record.green.cluster} serves again")
     if "applied" not in record.times:
         return _apply(record, seen)
     if seen.spec_release != record.green.release:
@@ -146,15 +153,20 @@ def _after(record: Record, seen: Seen, now: datetime) -> Step:
     return Finish(Outcome.SERVES, "it serves")
 
 
-def _back(record: Record, seen: Seen) -> Step:
+def _back(record: Record, seen: Seen, now: datetime) -> Step:
     """Laws 2 and 3."""
     green, blue = record.green, record.blue
     if not blue.cluster:
         return Finish(Outcome.FAILED, "nothing served before it: switchyard delete ends it")
+    if green.release == blue.release:
+        return _undone(record, seen)
+    if "switched" not in record.times and seen.active != blue.cluster and seen.release_of(seen.active) == green.release:
+        # KubeRay switched while nobody looked, and somebody's streams are on it.
+        return Note(phase="switched") if green.cluster == seen.active else Note(green=seen.active)
     if not seen.release_of(blue.cluster):
         # The spec must not go on asking for what is gone, with a strategy that starts nothing.
         serves = green if seen.active == green.cluster != "" else blue if seen.spec_release == blue.release else None
-        if serves and (seen.spec_release, seen.strategy) != (serves.release, record.strategy):
+        if serves and serves.revision and (seen.spec_release, seen.strategy) != (serves.release, record.strategy):
             return Apply(serves.revision, record.strategy)
         return Finish(Outcome.FAILED, f"{blue.cluster}, which served before, is gone: rollback starts it anew")
     if record.incremental and canary.too_late(record, seen):
@@ -164,16 +176,33 @@ def _back(record: Record, seen: Seen) -> Step:
         refused = decision is not None and decision.verb is Decided.REFUSE
         if not refused and (seen.pending or seen.spec_release == green.release or "applied" not in record.times):
             return Decide(Decided.REFUSE, green.release, green.cluster, record.wish.by or record.by, record.back)
+    if not blue.revision and (seen.spec_release, seen.strategy) != (blue.release, record.strategy):
+        lost = f"{seen.active} serves; nobody kept the objects of {blue.cluster}: switchyard deploy sets what is to be"
+        return Finish(Outcome.FAILED, lost)
+    if not record.incremental and seen.active == green.cluster and _too_long(record, now):
+        stays = f"{blue.cluster} did not come back within {record.start_s:g} s; {green.cluster} serves"
+        return _settle(green, record, seen) or Finish(Outcome.FAILED, stays)
     following = canary.back(record, seen) if record.incremental else _settle(blue, record, seen)
     if following is not None:
         return following
     if "switched" in record.times:
         return Finish(Outcome.ROLLED_BACK, record.back)
-    if green.cluster in seen.alive and green.cluster != seen.pending:
+    if green.cluster in seen.alive and green.cluster not in (seen.pending, blue.cluster) and not record.warm:
         return Delete(green.cluster)
     if green.cluster in seen.leaving:
         return Wait("back", f"the pods of {green.cluster} end")
     return Finish(Outcome.ROLLED_BACK if record.tried else Outcome.ABORTED, record.back)
+
+
+def _undone(record: Record, seen: Seen) -> Step:
+    """A change in place: there is no second cluster, only a file to go back to."""
+    if seen.spec_release == record.blue.release and "reverted" not in record.times:
+        return Apply(record.blue.revision, record.strategy)
+    return Finish(Outcome.ABORTED, record.back)
+
+
+def _too_long(record: Record, now: datetime) -> bool:
+    return (record.since("reverted", now) or 0) > record.start_s
 
 
 def _settle(goal: Place, record: Record, seen: Seen) -> Step | None:
@@ -189,9 +218,14 @@ def _settle(goal: Place, record: Record, seen: Seen) -> Step | None:
     if not seen.observed:
         return Wait("back", "KubeRay has not seen it yet")
     wanted = "" if seen.active == goal.cluster else goal.cluster
+    decision = seen.decisions.get(goal.release)
+    approved = decision and decision.verb is Decided.APPROVE and decision.cluster in ("", goal.cluster)
+    if wanted and not approved:  # its gate asks again where its head was restarted while the other one served
+        return Decide(Decided.APPROVE, goal.release, goal.cluster, record.by, f"it served before {record.number}")
     if seen.pending != wanted:
         return Point(wanted, seen.active)
-    return Wait("back", f"KubeRay moves the traffic to {goal.cluster}")
+    why = f": {seen.trouble}" if seen.trouble and seen.pending else ""
+    return Wait("back", f"KubeRay moves the traffic to {goal.cluster}{why}")
 
 
 def _failed(record: Record, why: str) -> Step:
@@ -207,4 +241,4 @@ def _patience(record: Record, now: datetime, why: str) -> Step:
     late = f"it is not ready after {record.start_s:g} s: {why}"
     if record.auto and record.blue.cluster:
         return Note(back=late)
-    return Wait("start", late)
+    return Wait("failed", f"{late}; switchyard doctor says more, switchyard abort takes it back")
