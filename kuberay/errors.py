@@ -47,6 +47,11 @@ class ApiError(KubeRayError):
         self.status = status
         self.reason = reason
 
+    @property
+    def passing(self) -> bool:
+        """Asking again may help: there was no answer, or the API server is busy or restarts."""
+        return self.status in (0, 429, 500, 502, 503, 504)
+
 
 class Unreachable(ApiError):
     """There was no answer at all."""

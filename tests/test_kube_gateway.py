@@ -18,8 +18,8 @@ from kuberay.look.status import status
 from kuberay.manifests.gateway import policies
 from kuberay.names import INCREMENTAL, RELEASE
 from kuberay.plan.preflight import Seen, preflight
+from kuberay.rollout.patches import paced
 from kuberay.rollout.proof.load import to_service
-from kuberay.rollout.run import paced
 from kuberay.rollout.seen import HELD, Pace
 from kuberay.snapshot import Snapshot
 from tests.fake_kubernetes import FakeKubernetes, fake_kubernetes

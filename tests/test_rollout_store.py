@@ -140,7 +140,6 @@ def test_an_abort_is_final_and_a_promotion_of_the_same_moment_is_told(api: Api) 
 COMMANDS = {
     "suspend": (Kind.ROLLOUT, False, "promote or switchyard abort ends it"),
     "promote": (Kind.ROLLBACK, False, "switchyard rollback goes on with it, switchyard abort takes it back"),
-    "abort": (Kind.ROLLBACK, True, "switchyard rollback goes on with it."),
 }
 
 
@@ -168,7 +167,7 @@ def test_who_promotes_to_a_stop_while_another_executes_is_told_when_it_is_there(
     with lease(api, "ada", 30) as first:
         assert first.acquire(waiting(1))
         threading.Timer(1, lambda: store.write(replace(held, **mark))).start()
-        found = drive.drive(api, "team-a", held, lambda phase, text: None, leave=("hold",))
+        found, _ = drive.drive(api, "team-a", held, lambda phase, text: None, leave=("hold",))
     assert found.running and (found.times or found.breach)
 
 
@@ -187,7 +186,7 @@ def test_who_is_overtaken_follows_who_has_the_rollout_now(api: Api, memory: Memo
         if text == "bob has the rollout":
             store.write(replace(begun, outcome=Outcome.SERVES))
 
-    found = drive.drive(api, "team-a", begun, say)
+    found, _ = drive.drive(api, "team-a", begun, say)
     assert (found.outcome, told) == (Outcome.SERVES, ["decide hold bbb: revision 2", "wait bob has the rollout"])
     assert memory.objects[LEASE]["spec"]["holderIdentity"] == "bob"
 

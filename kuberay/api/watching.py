@@ -21,7 +21,6 @@ Trim = Callable[[dict[str, Any]], dict[str, Any] | None]
 
 LONGEST_WATCH_S = 300.0
 GONE = 410
-PASSING = (0, 429, 500, 502, 503, 504)
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class Watch:
             except ApiError as error:
                 if error.status == GONE:
                     version = ""
-                elif not begun or not (isinstance(error, Unreachable) or error.status in PASSING):
+                elif not begun or not error.passing:
                     raise
                 failures += 1
                 # Connections end all the time; that the next one fails too is worth a word.

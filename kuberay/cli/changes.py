@@ -249,7 +249,7 @@ def _deploy(
     heed_refusals(outlook, force=force, shown=not quiet)
     record = None
     if outlook.plan.effect is not Effect.NOTHING or current:
-        record = begin.forward(store, service, outlook, Kind.DEPLOY, auto=False)
+        record = begin.forward(store, service, outlook, Kind.DEPLOY)
     steps.apply(api, service, outlook, say, force=force)
     if record is not None:
         record = record.stamped("applied", datetime.now(UTC))

@@ -37,7 +37,7 @@ from kuberay.errors import KubeRayError, Refused
 if TYPE_CHECKING:
     from kuberay.config import Service
     from kuberay.rollout.proof.during import Proof
-    from kuberay.rollout.record import Record
+    from kuberay.rollout.run import Stand
     from kuberay.rollout.store import Store
 
 Say = Callable[[str, str], None]
@@ -52,7 +52,9 @@ def rollout(
     context: ContextOption = None,
     auto: AutoOption = False,
     wait: Annotated[bool, typer.Option(help="Stay until it is decided; without, end once it is held.")] = True,
-    force: Annotated[bool, typer.Option(help="Apply even what diff refuses, and fields others manage.")] = False,
+    force: Annotated[
+        bool, typer.Option(help="Apply even what diff refuses or has no way back, and fields others manage.")
+    ] = False,
     load: LoadOption = 0,
     load_url: LoadUrlOption = None,
     load_tokens: LoadTokensOption = 128,
@@ -168,13 +170,13 @@ def _rollout(
     wait: bool,
     force: bool,
     quiet: bool,
-) -> Record:
+) -> Stand:
     from kuberay.actions import deploy as steps
     from kuberay.plan import screen as plan_screen
     from kuberay.plan.diff import Effect
     from kuberay.rollout import begin
     from kuberay.rollout.drive import drive
-    from kuberay.rollout.record import Kind
+    from kuberay.rollout.record import Kind, Outcome
 
     api = there.api
     outlook = steps.look(api, service, prices_of(ctx, file))
@@ -188,16 +190,17 @@ def _rollout(
     elif current is None:
         raise Refused(f"{service.name} is as {file} says: there is nothing to roll out.")
     streams.check()
-    record = begin.forward(store, service, outlook, Kind.ROLLOUT, auto=auto)
+    record = begin.forward(store, service, outlook, Kind.ROLLOUT, auto=auto, force=force)
     say("begin", f"revision {record.number}: release {record.green.release} beside {record.blue.release or 'nothing'}")
     if begin.retires_again(known, record):
         say("begin", _AGAIN.format(record.blue.cluster))
     with streams.during(record.number):
         steps.prepare(api, service, outlook)
-        record = drive(api, there.namespace, record, say, leave=() if wait else ("hold", "failed"))
-    for patch in outlook.plan.patches if outlook.plan.effect is not Effect.NEW_CLUSTER else ():
-        steps.carry(api, service, patch)
-    return record
+        stand = drive(api, there.namespace, record, say, leave=() if wait else ("hold", "failed"))
+    if stand.record.outcome is Outcome.SERVES and outlook.plan.effect is not Effect.NEW_CLUSTER:
+        for patch in outlook.plan.patches:
+            steps.carry(api, service, patch)
+    return stand
 
 
 def _wish(
@@ -210,7 +213,7 @@ def _wish(
     force: bool = False,
     to: int = 100,
     file: str | None = None,
-) -> Record:
+) -> Stand:
     from kuberay.manifests.manifest import release_of
     from kuberay.rollout import begin
     from kuberay.rollout.drive import drive
@@ -220,7 +223,7 @@ def _wish(
     record = begin.running(store.all())
     if record is None:
         raise Refused(f"No rollout of {there.name} is under way. switchyard history shows what was.")
-    if record.kind is Kind.ROLLBACK and (record.warm or verb is not Verb.ABORT):
+    if record.kind is Kind.ROLLBACK and verb is not Verb.ABORT:
         begin.may_replace(record)  # it says what ends it
     if verb is Verb.PROMOTE and record.verdict == "fail" and not force:
         raise Refused(
@@ -236,11 +239,11 @@ def _wish(
         say(verb.value, f"revision {record.number}: release {record.green.release}{part}")
         if other != record.green.release:
             say(verb.value, f"note: {file} is another release ({other}) than the one that is promoted")
-        held = record.incremental and verb is Verb.PROMOTE  # where it was wished to, or where something went wrong
-        return drive(there.api, there.namespace, record, say, leave=("hold",) if held else ())
+        # A promotion may end where it was wished to, where something went wrong, or before a verdict that is bad.
+        return drive(there.api, there.namespace, record, say, leave=("hold",) if verb is Verb.PROMOTE else ())
 
 
-def _rollback(there: Target, streams: Proof, revision: int | None, say: Say, *, yes: bool) -> Record:
+def _rollback(there: Target, streams: Proof, revision: int | None, say: Say, *, yes: bool) -> Stand:
     from kuberay.observing.observe import observe
     from kuberay.rollout import begin
     from kuberay.rollout.drive import drive
@@ -249,15 +252,15 @@ def _rollback(there: Target, streams: Proof, revision: int | None, say: Say, *, 
 
     store = _store(there)
     snapshot = observe(there.api, there.namespace, there.name, logs=False)
-    known = store.all()
+    begin.must_see(snapshot, "the RayService", "rayclusters", "pods")
+    known, now = store.all(), seen(snapshot)
     current = begin.running(known)
     if current is not None and current.kind is Kind.ROLLBACK and revision in (None, current.green.revision):
         with streams.during(current.number):
             return drive(there.api, there.namespace, current, say)
-    moved = current is not None and ("switched" in current.times or current.tried)
-    if current is not None and current.kind is Kind.ROLLOUT and moved and revision is None:
+    if current is not None and current.kind is Kind.ROLLOUT and begin.moved(current, now) and revision is None:
         return _wish(there, streams, Verb.ABORT, "rolled back", say)  # it is being watched still
-    way = begin.way_back(known, seen(snapshot), revision)
+    way = begin.way_back(known, now, revision)
     say("plan", way.text)
     if not yes and sys.stdin.isatty():
         typer.confirm("Go?", abort=True)
@@ -269,13 +272,14 @@ def _rollback(there: Target, streams: Proof, revision: int | None, say: Say, *, 
 
 
 @contextmanager
-def _ending(output: str, wanted: Collection[str] = ("serves",)) -> Iterator[tuple[Say, list[Record]]]:
+def _ending(output: str, wanted: Collection[str] = ("serves",)) -> Iterator[tuple[Say, list[Stand]]]:
     """Progress on the way, the outcome and the exit code at the end."""
+    from kuberay.rollout.record import Verb
     from kuberay.rollout.show import as_json, conclusion
 
     one_of(output, "text", "json")
     begun = time.monotonic()
-    done: list[Record] = []
+    done: list[Stand] = []
 
     def say(phase: str, text: str) -> None:
         stream = sys.stderr if output == "json" else sys.stdout
@@ -288,9 +292,11 @@ def _ending(output: str, wanted: Collection[str] = ("serves",)) -> Iterator[tupl
     except KeyboardInterrupt:
         print("\nStopped. The rollout stays where it is: the same command goes on with it.", file=sys.stderr)
         raise typer.Exit(130) from None
-    record = done[0]
-    print(json.dumps(as_json(record), indent=2) if output == "json" else conclusion(record))
-    if record.breach if record.running else record.outcome.value not in wanted:
+    record, trouble = done[0]
+    told = as_json(record) | {"trouble": trouble}
+    print(json.dumps(told, indent=2) if output == "json" else conclusion(record, trouble))
+    refused = record.verdict == "fail" and record.wish.verb is Verb.PROMOTE and not record.wish.override
+    if (record.breach or trouble or refused) if record.running else record.outcome.value not in wanted:
         raise typer.Exit(1)
 
 

@@ -27,26 +27,53 @@ def who() -> str:
         return f"{os.getuid()}@{socket.gethostname()}"
 
 
+def must_see(snapshot: Snapshot, *what: str) -> None:
+    """What was not read looks as if it were not there: nothing would serve, and no cluster be left to go back to.
+
+    Args:
+        what: as the snapshot names it in ``unreadable``.
+
+    Raises:
+        Refused: one of them could not be read.
+    """
+    for missed in snapshot.unreadable:
+        if missed.startswith(what):
+            raise Refused(f"What serves now cannot be seen: {missed}. Nothing was begun; run it again.")
+
+
 def running(known: list[Record]) -> Record | None:
     """The change that has not ended, if there is one."""
     return known[-1] if known and known[-1].running else None
 
 
-def forward(store: Store, service: Service, outlook: Outlook, kind: Kind, *, auto: bool) -> Record:
+def forward(
+    store: Store, service: Service, outlook: Outlook, kind: Kind, *, auto: bool = False, force: bool = False
+) -> Record:
     """A record of the service file's release. One that waits for the same release is gone on with.
 
+    Args:
+        force: begin a rollout although there is no way back from it.
+
     Raises:
-        Refused: another release is being rolled out.
+        Refused: another release is being rolled out, or this one in another way; or what serves cannot be seen.
     """
+    must_see(outlook.snapshot, "the RayService", "rayclusters")
     known, there = store.all(), seen(outlook.snapshot)
     release = release_of(service).id
     current = running(known)
     if current is not None:
         same = current.kind is kind and current.green.release == release
         if same and store.objects(current.number) == list(outlook.wanted):
+            _same_way(current, auto=auto)
             return current
         _end(store, current, there)
     number, blue = _beside(store, known, outlook.snapshot, there)
+    if kind is Kind.ROLLOUT and blue.cluster and not blue.revision and not force:
+        raise Refused(
+            f"Release {blue.release or 'unknown'} serves on {blue.cluster}, the RayService asks for another "
+            f"({there.spec_release}), and nobody kept the objects of what serves: there would be no way back to it. "
+            "Apply the file of the release that serves (switchyard deploy), or take --force."
+        )
     record = Record(
         number,
         service.name,
@@ -174,6 +201,12 @@ def retires_again(known: list[Record], record: Record) -> bool:
     )
 
 
+def moved(record: Record, there: Seen) -> bool:
+    """Whether green has some of the traffic, or all of it, though perhaps nobody was there to note it."""
+    serves = there.active != record.blue.cluster and there.release_of(there.active) == record.green.release
+    return serves or record.tried or "switched" in record.times
+
+
 def may_replace(current: Record | None) -> None:
     """Whether something else may be applied beside the change that has not ended.
 
@@ -184,8 +217,9 @@ def may_replace(current: Record | None) -> None:
         return
     about = f"Revision {current.number} (release {current.green.release}, by {current.by})"
     if current.kind is Kind.ROLLBACK:
-        way_out = "" if current.warm else ", switchyard abort takes it back"
-        raise Refused(f"{about} is a rollback under way. switchyard rollback goes on with it{way_out}.")
+        raise Refused(
+            f"{about} is a rollback under way. switchyard rollback goes on with it, switchyard abort takes it back."
+        )
     raise Refused(
         f"{about} is being rolled out. switchyard promote or switchyard abort ends it; switchyard history shows it."
     )
@@ -195,6 +229,16 @@ def _beside(store: Store, known: list[Record], snapshot: Snapshot, there: Seen) 
     """The number of a new revision, and what serves now, which has a record from here on."""
     blue = store.adopt(snapshot.service, there, known) if snapshot.service else Place()
     return max([*(one.number for one in known), blue.revision]) + 1, blue
+
+
+def _same_way(current: Record, *, auto: bool) -> None:
+    if current.auto == auto:
+        return
+    was = "with --auto: its verdict decides" if current.auto else "without --auto: it waits for promote or abort"
+    raise Refused(
+        f"Revision {current.number} of the same release was begun by {current.by} {was}. Go on with it "
+        f"{'with' if current.auto else 'without'} --auto, or end it with switchyard abort."
+    )
 
 
 def _end(store: Store, current: Record, there: Seen) -> None:

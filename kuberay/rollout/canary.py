@@ -17,6 +17,9 @@ from kuberay.rollout.seen import ALL, Seen
 from kuberay.rollout.steps import Apply, Decide, Finish, Note, Nudge, Step, Wait, Watch
 from serve_app.decision import Verb as Decided
 
+LOOK_S = 1.0
+"""For so long a green that lost its endpoints is watched before it is looked at anew."""
+
 
 def phase(percent: int) -> str:
     """A stop's mark in the record."""
@@ -41,7 +44,7 @@ def onward(record: Record, seen: Seen, now: datetime) -> Step:
     if traffic >= goal:
         return Wait("hold", f"{traffic} % of the traffic is on it; it waits for promote or abort")
     if not seen.ready.get(seen.pending):
-        return Wait("open", "no endpoint is ready")
+        return Watch(seen.pending, LOOK_S) if traffic else Wait("open", "no endpoint is ready")
     stop = next((one for one in record.canary if one > traffic), ALL)
     wanted = seen.paced(min(stop, goal) - traffic)
     if seen.pace != wanted:

@@ -6,17 +6,18 @@ import os
 from collections.abc import Collection
 
 from kuberay.api.client import Api
+from kuberay.errors import Refused
 from kuberay.rollout import slo
 from kuberay.rollout.begin import who
 from kuberay.rollout.canary import phase as stop
 from kuberay.rollout.examiner import Examiner
 from kuberay.rollout.lease import Lease
-from kuberay.rollout.record import Record
-from kuberay.rollout.run import BEFORE, Runner, Say, TakenOver, settings_of
+from kuberay.rollout.record import Record, Verb
+from kuberay.rollout.run import BEFORE, Runner, Say, Stand, TakenOver, settings_of
 from kuberay.rollout.store import Store
 
 
-def drive(api: Api, namespace: str, record: Record, say: Say, leave: Collection[str] = ()) -> Record:
+def drive(api: Api, namespace: str, record: Record, say: Say, leave: Collection[str] = ()) -> Stand:
     """Execute a rollout until it has ended, or waits in a phase of ``leave``.
 
     Where another process executes it, follow that one, and go on in its place if it ends before the rollout does.
@@ -29,10 +30,15 @@ def drive(api: Api, namespace: str, record: Record, say: Say, leave: Collection[
         following = _Following(store, record, say, leave)
         with Lease(api, namespace, record.service, f"{who()}/{os.getpid()}") as lease:
             if not lease.acquire(following.goes_on):
-                return following.record
+                return Stand(following.record)
             _, kept = store.kept(record.number)
             before = slo.samples_from(kept.get(BEFORE, ""))
             examiner = Examiner(api, namespace, record.service, settings_of(kept.get("settings.json", "")), say, before)
+            if examiner.lacks_key(store.read(record.number)):
+                raise Refused(
+                    f"{record.service} wants API keys, and its answers are to be examined: set SWITCHYARD_API_KEY and "
+                    "run it again. The rollout stays where it is."
+                )
             try:
                 return Runner(api, namespace, store, lease, examiner, say).run(record.number, leave)
             except TakenOver:
@@ -63,6 +69,8 @@ class _Following:
     @staticmethod
     def _waits(record: Record) -> bool:
         """It is held, something was found that nobody has wished to overlook, or it is where it was wished to be."""
-        found = record.breach and record.wish.despite != record.breach
-        held = record.verdict and not record.wish.verb
-        return bool(found or held or stop(record.wish.to) in record.times)
+        wish = record.wish
+        found = record.incremental and record.breach and not record.auto and wish.despite != record.breach
+        held = record.verdict and not wish.verb and not record.auto
+        refused = wish.verb is Verb.PROMOTE and record.verdict == "fail" and not wish.override
+        return bool(found or held or refused or stop(wish.to) in record.times)

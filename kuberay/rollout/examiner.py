@@ -17,7 +17,7 @@ from kuberay.errors import NotFound
 from kuberay.names import CLUSTER_LABEL, NODE_TYPE_LABEL, SERVE_PORT, release_name
 from kuberay.release import CONFIG_KEY, parse
 from kuberay.rollout import slo
-from kuberay.rollout.record import Record
+from kuberay.rollout.record import Kind, Record, Verb
 from kuberay.rollout.sampling import sample
 from kuberay.rollout.seen import Seen
 from kuberay.rollout.slo import Sample
@@ -26,6 +26,8 @@ from kuberay.rollout.validation.checks import Place
 from kuberay.rollout_config import Rollout
 from kuberay.snapshot import Object, condition_of, dig
 
+GONE_S = 10.0
+"""For so long all endpoints may be not ready."""
 MOST_SAMPLES = 20_000
 MOST_BEFORE = 200
 """They are kept with the revision, in a ConfigMap: a kilobyte each."""
@@ -53,6 +55,13 @@ class Examiner:
         self.before = list(before)
         self._after: list[Sample] = []
         self._key = os.environ.get("SWITCHYARD_API_KEY")
+
+    def lacks_key(self, record: Record) -> bool:
+        """Whether answers are still to be asked for, of a release that wants a key, and there is none at hand."""
+        wish, golden = record.wish, self._settings.watch.golden and self._settings.checks.golden.prompts
+        examined = record.kind is Kind.ROLLOUT and record.blue.cluster and not record.back
+        asks = examined and wish.verb is not Verb.ABORT and (golden or not (record.verdict or wish.override))
+        return bool(asks and not self._key and dig(self._config(record.green.release), "serving", "api_keys_file"))
 
     def examine(
         self, record: Record, green: str, blue: str, there: Seen, stop: Callable[[], bool]
@@ -99,6 +108,8 @@ class Examiner:
         if record.incremental and not self.before:  # blue serves still, so that another process can ask it as well
             self.look_before(record.blue.cluster)
         self._after = (self._after + self._sampled(cluster))[-MOST_SAMPLES:]
+        if self._deserted(cluster):
+            return f"no endpoint of {cluster} is ready"
         failures: list[str] = []
         prompts = self._settings.checks.golden.prompts
         if limits.golden and prompts:
@@ -111,6 +122,15 @@ class Examiner:
             return health.text
         time.sleep(min(limits.interval_s, max(left_s, 0)))
         return ""
+
+    def _deserted(self, cluster: str) -> bool:
+        """Nobody answers there, and has not for a while: there are no counters then to judge by."""
+        until = time.monotonic() + GONE_S
+        while not self._ready(cluster):
+            if time.monotonic() > until:
+                return True
+            time.sleep(min(1, GONE_S))
+        return False
 
     def _sampled(self, cluster: str) -> list[Sample]:
         if not cluster:

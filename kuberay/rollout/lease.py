@@ -15,7 +15,7 @@ from typing import Any
 from kuberay.api.client import Api
 from kuberay.api.kinds import LEASE
 from kuberay.clock import now_text
-from kuberay.errors import ApiError, Conflict, NotFound, Unreachable
+from kuberay.errors import ApiError, Conflict, NotFound
 from kuberay.manifests.rayservice import Json
 from kuberay.names import ours
 from kuberay.snapshot import dig
@@ -72,9 +72,9 @@ class Lease:
                 if not waits(other):
                     return False
                 away_since = 0.0
-            except Unreachable:
+            except ApiError as error:
                 away_since = away_since or time.monotonic()
-                if time.monotonic() - away_since > AWAY_S:
+                if not error.passing or time.monotonic() - away_since > AWAY_S:
                     raise
                 since = time.monotonic()  # a holder that could not renew it may well be alive
             time.sleep(0.5)

@@ -10,17 +10,17 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import NamedTuple
 
 from kuberay.actions.decisions import decide, decision
 from kuberay.actions.deploy import attach
 from kuberay.api.client import Api
 from kuberay.api.kinds import CONFIGMAP, POD, RAYCLUSTER, RAYSERVICE, SERVICE
-from kuberay.errors import ApiError, Conflict, Incomplete, Invalid, NotFound, Unreachable
-from kuberay.manifests.rayservice import Json, owned_by
-from kuberay.names import CLUSTER_LABEL, INSTANCE_LABEL, SERVE_LABEL, SERVE_PORT, SERVICE_LABEL, ours
+from kuberay.errors import ApiError, Conflict, Incomplete, Invalid, NotFound
+from kuberay.manifests.rayservice import Json
+from kuberay.names import INSTANCE_LABEL, SERVICE_LABEL
 from kuberay.observing.wait import Target, Verdict, wait_for
-from kuberay.rollout import slo, steps
+from kuberay.rollout import patches, slo, steps
 from kuberay.rollout.examiner import Examiner
 from kuberay.rollout.lease import AWAY_S, Lease
 from kuberay.rollout.machine import note, step
@@ -49,6 +49,17 @@ Say = Callable[[str, str], None]
 """Told the phase, and what happens in it."""
 
 
+class Stand(NamedTuple):
+    """Where a rollout was left: ended, or waiting.
+
+    Attributes:
+        trouble: why it waits, where green is not as it should be; else empty.
+    """
+
+    record: Record
+    trouble: str = ""
+
+
 class TakenOver(Exception):
     """Another process executes the rollout: this one could not renew its lease in time."""
 
@@ -65,7 +76,7 @@ class Runner:
         self._examiner, self._say = examiner, say
         self._told, self._told_at = "", 0.0
 
-    def run(self, number: int, leave: Collection[str] = ()) -> Record:
+    def run(self, number: int, leave: Collection[str] = ()) -> Stand:
         """Go on until it has ended, or waits in one of the phases in ``leave``.
 
         Raises:
@@ -77,22 +88,21 @@ class Runner:
             try:
                 record, following, now_seen = self._next(number, leave)
                 if isinstance(following, Wait):
-                    return record
-                if not self._lease.confirm():
-                    raise TakenOver
+                    return Stand(record, following.why if following.phase == "failed" else "")
+                self._still_ours()
                 record = self._do(following, record, now_seen)
                 away_since, refused = 0.0, 0
-            except Unreachable as error:
-                away_since = away_since or time.monotonic()
-                if time.monotonic() - away_since > AWAY_S:
-                    raise
-                self._say("wait", f"the API server is away: {str(error)[:120]}")
-                time.sleep(2)
             except (Invalid, NotFound, Conflict):  # the world moved between the look and the step: look again
                 refused += 1
                 if refused > MOST_REFUSALS:
                     raise
                 time.sleep(1)
+            except ApiError as error:
+                away_since = away_since or time.monotonic()
+                if not error.passing or time.monotonic() - away_since > AWAY_S:
+                    raise
+                self._say("wait", f"the API server is away: {str(error)[:120]}")
+                time.sleep(2)
 
     def _next(self, number: int, leave: Collection[str]) -> tuple[Record, Step, Seen]:
         """The next step that is not to wait, or the wait that is to be left to somebody else."""
@@ -141,7 +151,7 @@ class Runner:
             case steps.Decide(verb, release, cluster, by, reason):
                 self._say("decide", f"{verb.value} {release}{f' on {cluster}' if cluster else ''}: {reason}")
                 decide(self._api, self._namespace, record.service, release, decision(verb, by, reason, cluster))
-                if cluster and verb is Decided.APPROVE:
+                if cluster and verb is Decided.APPROVE and not record.back and not record.warm:
                     return self._keep(record.stamped("approved", datetime.now(UTC)))
                 return record
             case steps.Apply(revision, strategy, pace):
@@ -153,11 +163,11 @@ class Runner:
             case steps.Nudge():
                 back = following.cluster == following.active
                 self._say("back" if back else "open", f"a step of traffic to {following.cluster}")
-                self._nudge(record.service, following)
+                self._patch_status(record.service, patches.nudge(following))
                 return record
             case steps.Point(cluster, active):
                 self._say("back", f"pointing KubeRay at {cluster or 'nothing new'}")
-                self._point(record.service, cluster, active)
+                self._patch_status(record.service, patches.point(cluster, active))
                 return record
             case steps.Delete(cluster):
                 self._say("back", f"deleting RayCluster/{cluster}")
@@ -194,6 +204,7 @@ class Runner:
         verdict = self._examiner.examine(record, green, blue, there, stop=lambda: self._interrupted(record))
         if verdict is None:
             return record
+        self._still_ours()
         self._keep_before(record.number)
         self._store.put(record.number, "verdict.json", verdict[1])
         record = replace(record, verdict="pass" if verdict[0] else "fail")
@@ -201,9 +212,19 @@ class Runner:
 
     def _watch(self, record: Record, cluster: str, left: float) -> Record:
         if breach := self._examiner.watch(record, cluster, left):
+            self._still_ours()
             self._say("watch", breach)
             return self._keep(replace(record, breach=breach).stamped("breached", datetime.now(UTC)))
         return record
+
+    def _still_ours(self) -> None:
+        """What another process writes meanwhile must not be overwritten.
+
+        Raises:
+            TakenOver: another process has the lease.
+        """
+        if not self._lease.confirm():
+            raise TakenOver
 
     def _interrupted(self, record: Record) -> bool:
         wish = self._store.read(record.number).wish
@@ -218,7 +239,7 @@ class Runner:
 
     def _finish(self, record: Record) -> Record:
         with contextlib.suppress(NotFound):
-            self._api.delete(SERVICE, preview_name(record.service), self._namespace)
+            self._api.delete(SERVICE, patches.preview_name(record.service), self._namespace)
         self._keep(record)
         if record.outcome is Outcome.SERVES:
             self._store.prune()
@@ -229,80 +250,24 @@ class Runner:
             if item["kind"] == "RayService":
                 own: Json = item["spec"].get("upgradeStrategy") or {}
                 same = own.get("type") == strategy
-                item["spec"]["upgradeStrategy"] = paced(own, pace) if same else {"type": strategy}
+                item["spec"]["upgradeStrategy"] = patches.paced(own, pace) if same else {"type": strategy}
             self._api.apply(item, force=True)
 
-    def _nudge(self, service: str, nudge: steps.Nudge) -> None:
-        """As one patch: the tests keep it from making a second step, and one of another rollout."""
-        which = "active" if nudge.cluster == nudge.active else "pending"
-        expected = {
-            "activeServiceStatus/rayClusterName": nudge.active,
-            "pendingServiceStatus/rayClusterName": nudge.pending,
-            "pendingServiceStatus/trafficRoutedPercent": nudge.traffic,
-        }
-        change: list[dict[str, Any]] = [
-            *({"op": "test", "path": f"/status/{path}", "value": value} for path, value in expected.items()),
-            {"op": "remove", "path": f"/status/{which}ServiceStatus/lastTrafficMigratedTime"},
-        ]
-        self._api.patch(RAYSERVICE, service, self._namespace, change, how="json", subresource="status")
-
-    def _point(self, service: str, cluster: str, active: str) -> None:
-        """As one patch: the test keeps it from undoing a switch that happens at this moment."""
-        status = "/status/activeServiceStatus/rayClusterName"
-        change: list[dict[str, Any]] = [{"op": "test", "path": status, "value": active}] if active else []
-        path = "/status/pendingServiceStatus"
-        change.append(
-            {"op": "add", "path": path, "value": {"rayClusterName": cluster}}
-            if cluster
-            else {"op": "remove", "path": path}
-        )
+    def _patch_status(self, service: str, change: list[Json]) -> None:
         self._api.patch(RAYSERVICE, service, self._namespace, change, how="json", subresource="status")
 
     def _preview(self, service: str, cluster: str) -> None:
         """A Service on green's pods. It belongs to green's RayCluster, and goes with it."""
         try:
             owner = self._api.get(RAYCLUSTER, cluster, self._namespace)["metadata"]
-            self._api.apply(preview(service, self._namespace, cluster, owner["uid"]), force=True)
+            self._api.apply(patches.preview(service, self._namespace, cluster, owner["uid"]), force=True)
         except ApiError as error:
             self._say("hold", f"there is no preview Service: {error}")
-
-
-def paced(strategy: Json, pace: Pace | None) -> Json:
-    """An incremental upgrade strategy with another pace than its own. A step above the surge is not allowed."""
-    options = strategy.get("clusterUpgradeOptions") or {}
-    if pace is None or not options:
-        return strategy
-    step_of = min(pace.step, options.get("maxSurgePercent", pace.step))
-    changed = {"stepSizePercent": step_of, "intervalSeconds": pace.interval_s}
-    return {**strategy, "clusterUpgradeOptions": {**options, **changed}}
 
 
 def _left(wait: Wait, leave: Collection[str]) -> bool:
     """Whether this wait is left to somebody else."""
     return wait.phase == "ended" or wait.phase in leave
-
-
-def preview_name(service: str) -> str:
-    """Name of the Service on the pods of a release that is held."""
-    return f"{service}-preview"
-
-
-def preview(service: str, namespace: str, cluster: str, uid: str) -> Json:
-    """The Service on the pods of a release that is held."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {
-            "name": preview_name(service),
-            "namespace": namespace,
-            "labels": ours(service),
-            "ownerReferences": [owned_by(cluster, uid)],
-        },
-        "spec": {
-            "selector": {CLUSTER_LABEL: cluster, SERVE_LABEL: "true"},
-            "ports": [{"name": "serve", "port": SERVE_PORT, "targetPort": SERVE_PORT}],
-        },
-    }
 
 
 def settings_of(text: str) -> Rollout:

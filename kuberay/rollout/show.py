@@ -32,14 +32,22 @@ def as_json(record: Record) -> dict[str, Any]:
     return data
 
 
-def conclusion(record: Record) -> str:
-    """How a revision stands, in a sentence or two."""
+def conclusion(record: Record, trouble: str = "") -> str:
+    """How a revision stands, in a sentence or two.
+
+    Args:
+        trouble: why green is not as it should be.
+    """
     about = f"Revision {record.number} (release {record.green.release})"
     if record.running:
         at = max((int(one.removeprefix("canary-")) for one in record.times if one.startswith("canary-")), default=0)
         has = f" at {at} % of the traffic" if at else ""
-        why = f" because {record.breach}" if record.breach else ""
-        return f"{about} is held{has}{why}. switchyard promote lets it serve, switchyard abort takes it back."
+        if trouble:
+            return f"{about}{has}: {trouble}."
+        bad = "its verdict is bad" if record.verdict == "fail" else ""
+        why = f" because {found}" if (found := record.breach or bad) else ""
+        how = "switchyard promote --force --reason WHY" if found else "switchyard promote"
+        return f"{about} is held{has}{why}. {how} lets it serve, switchyard abort takes it back."
     why = "" if record.why in ("", "it serves") else f": {record.why}"
     return f"{about} {_SAID[record.outcome]}{why}."
 
