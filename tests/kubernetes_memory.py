@@ -17,16 +17,16 @@ from tests.fake_kubernetes import Reply, Request, status
 
 @dataclass
 class Memory:
-    """What :class:`tests.fake_kubernetes.FakeKubernetes` answers from. ``away``: it is not there."""
+    """What :class:`tests.fake_kubernetes.FakeKubernetes` answers from. ``away``: it answers that status and no more."""
 
     objects: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
-    away: bool = False
+    away: int = 0
     version: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(self, request: Request) -> Reply:
         if self.away:
-            return status(503, "ServiceUnavailable", "away")
+            return status(self.away, "Away", "away")
         with self.lock:
             return self._answer(request)
 

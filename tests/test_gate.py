@@ -97,10 +97,15 @@ def test_it_reads_the_service_the_decision_and_the_ready_pods(kubernetes: FakeKu
     assert asked.query == {"labelSelector": "ray.io/cluster=llm-green,ray.io/serve=true"}
 
 
+@pytest.mark.parametrize(
+    "first",
+    [status(503, "ServiceUnavailable", "away"), Reply(lines=iter([b'{"kind": ']), breaks=True), Reply(b"no JSON")],
+    ids=["away", "half an answer", "another answer"],
+)
 def test_it_holds_through_an_api_server_that_is_away_until_it_is_approved(
-    kubernetes: FakeKubernetes, account: Path
+    kubernetes: FakeKubernetes, account: Path, first: Reply
 ) -> None:
-    now: list[dict[str, object] | Reply] = [status(503, "ServiceUnavailable", "away")]
+    now: list[dict[str, object] | Reply] = [first]
 
     def reply(request: Request) -> Reply:
         there = now[0]

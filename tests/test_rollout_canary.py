@@ -15,7 +15,7 @@ from kuberay.names import INCREMENTAL
 from kuberay.rollout import machine
 from kuberay.rollout.record import Kind, Outcome, Place, Record, Verb, Wish, from_json, to_json, wish_to_json
 from kuberay.rollout.seen import HELD, NEVER_S, Apps, Pace, Seen
-from kuberay.rollout.steps import Apply, Decide, Delete, Finish, Note, Nudge, Point, Step, Wait
+from kuberay.rollout.steps import Apply, Decide, Delete, Finish, Note, Nudge, Point, Step, Wait, Watch
 from serve_app.decision import Decision
 from serve_app.decision import Verb as Decided
 from tests.rollout_world import BEGAN, FILE, World, every, gradual, incremental, run
@@ -205,6 +205,17 @@ def test_a_breach_at_a_stop_takes_it_back_under_auto_and_waits_for_a_person_else
     forced = Wish(Verb.PROMOTE, "ada", "known", override=True, despite="5 % errors")
     record, _ = run(world, replace(record, wish=forced))
     assert (record.outcome, record.why) == (Outcome.SERVES, "it serves, but: 5 % errors")
+
+
+def test_a_green_that_loses_its_endpoints_with_some_of_the_traffic_is_watched_and_not_waited_for() -> None:
+    world = gradual()
+    record, _ = run(world, incremental(auto=True, canary_s=1e9), most=17)
+    there = replace(world.seen(), ready={"c1": 1})
+    assert there.traffic == 10
+    following = machine.step(replace(record, canary_s=0), there, world.now)
+    assert isinstance(following, Watch) and following.cluster == "c2"
+    waits = machine.step(replace(record, canary_s=0), replace(there, traffic=0), world.now)
+    assert isinstance(waits, Wait) and "no endpoint is ready" in waits.why
 
 
 def test_with_all_the_traffic_moved_there_is_no_warm_way_back() -> None:

@@ -15,17 +15,23 @@ from typer.testing import CliRunner
 from kuberay.actions.decisions import decide, decision
 from kuberay.api.client import Api
 from kuberay.errors import Refused
-from kuberay.names import INCREMENTAL
+from kuberay.names import INCREMENTAL, RELEASE
+from kuberay.plan.capacity import Switch
+from kuberay.plan.diff import Effect, Plan
+from kuberay.plan.outlook import Outlook
 from kuberay.rollout import begin, drive
 from kuberay.rollout.lease import RENEW_S, Lease
 from kuberay.rollout.record import Kind, Outcome, Place, Record, Verb, Wish
 from kuberay.rollout.seen import Seen
+from kuberay.rollout.show import conclusion
 from kuberay.rollout.store import Store
+from kuberay.snapshot import Snapshot
 from serve_app.decision import Verb as Decided
 from serve_app.decision import config_map, parse
 from switchyard import app
 from tests.fake_kubernetes import fake_kubernetes
 from tests.kubernetes_memory import Memory
+from tests.services import service
 
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/team-a/leases/llm-rollout"
 NOW_TEXT = "2026-01-01T00:00:00+00:00"
@@ -83,20 +89,21 @@ def test_the_lease_of_a_process_that_vanished_runs_out_whatever_its_clock_said(a
         assert memory.objects[LEASE]["spec"]["holderIdentity"] == "ada"
 
 
-def test_an_api_server_that_is_away_is_waited_for(api: Api, memory: Memory) -> None:
+@pytest.mark.parametrize("answers", [500, 503])
+def test_an_api_server_that_is_away_is_waited_for(api: Api, memory: Memory, answers: int) -> None:
     with lease(api, "ada") as mine:
-        memory.away = True
-        threading.Timer(1.5, lambda: setattr(memory, "away", False)).start()
+        memory.away = answers
+        threading.Timer(1.5, lambda: setattr(memory, "away", 0)).start()
         assert mine.acquire(waiting(20)) and mine.held
 
 
 def test_a_lease_that_cannot_be_renewed_is_not_held(api: Api, memory: Memory) -> None:
     with lease(api, "ada") as mine:
         assert mine.acquire(waiting(1)) and mine.held
-        memory.away = True
+        memory.away = 503
         time.sleep(1.2)
         assert not mine.held
-        memory.away = False
+        memory.away = 0
         assert mine.confirm() and mine.held, "nobody else took it meanwhile"
 
 
@@ -158,17 +165,118 @@ def test_what_does_not_go_while_something_is_under_way_says_what_does(
     assert memory.version == 1, "nothing was written"
 
 
-@pytest.mark.parametrize("mark", [{"times": {"canary-10": NOW_TEXT}}, {"breach": "errors"}], ids=["there", "breach"])
-def test_who_promotes_to_a_stop_while_another_executes_is_told_when_it_is_there(api: Api, mark: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("before", "mark"),
+    [
+        ({"strategy": INCREMENTAL, "verdict": "pass"}, {"times": {"canary-10": NOW_TEXT}}),
+        ({"strategy": INCREMENTAL, "verdict": "pass"}, {"breach": "errors"}),
+        ({}, {"verdict": "fail"}),
+    ],
+    ids=["it is there", "breach", "the verdict came later, and is bad"],
+)
+def test_who_promotes_while_another_executes_is_told_when_there_is_no_more_to_come(
+    api: Api, before: dict[str, Any], mark: dict[str, Any]
+) -> None:
     store = Store(api, "team-a", "llm")
-    held = record(2, "bbb", Outcome.NONE, verdict="pass", strategy=INCREMENTAL)
+    held = record(2, "bbb", Outcome.NONE, **before)
     store.create(held, [], "{}")
     store.wish(2, Wish(Verb.PROMOTE, "bob", to=10))
     with lease(api, "ada", 30) as first:
         assert first.acquire(waiting(1))
         threading.Timer(1, lambda: store.write(replace(held, **mark))).start()
         found, _ = drive.drive(api, "team-a", held, lambda phase, text: None, leave=("hold",))
-    assert found.running and (found.times or found.breach)
+    assert found.running and (found.times or found.breach or found.verdict == "fail")
+
+
+def test_a_busy_api_server_ends_no_rollout(api: Api, memory: Memory) -> None:
+    store = Store(api, "team-a", "llm")
+    begun = record(2, "bbb", Outcome.NONE)
+    store.create(begun, [], "{}")
+    told: list[str] = []
+
+    def say(phase: str, text: str) -> None:
+        told.append(text)
+        if phase == "decide":
+            memory.away = 500
+        elif "away" in text and memory.away:
+            memory.away = 0
+            store.write(replace(begun, outcome=Outcome.SERVES))
+
+    found, _ = drive.drive(api, "team-a", begun, say)
+    assert found.outcome is Outcome.SERVES and "the API server is away" in told[1], told
+
+
+def test_a_promotion_ends_at_a_verdict_that_is_bad(
+    api: Api, memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was wished while the release was still being examined."""
+    store = Store(api, "team-a", "llm")
+    examined = record(2, "bbb", Outcome.NONE)
+    store.create(examined, [], "{}")
+    with fake_kubernetes() as fake, lease(api, "ada", 30) as first:
+        fake.answer = memory.answer
+        monkeypatch.setenv("KUBECONFIG", fake.kubeconfig(tmp_path))
+        assert first.acquire(waiting(1))
+        threading.Timer(1, lambda: store.write(replace(examined, verdict="fail"))).start()
+        done = CliRunner().invoke(app, ["promote", "llm", "-n", "team-a"])
+    assert done.exit_code == 1
+    assert "is held because its verdict is bad. switchyard promote --force --reason WHY lets it serve" in done.stdout
+
+
+def outlook(*objects: dict[str, Any], unreadable: tuple[str, ...] = ()) -> Outlook:
+    snapshot = Snapshot("", "test", "team-a", "llm", objects, unreadable=unreadable)
+    return Outlook(snapshot, (), Plan(Effect.NEW_CLUSTER, (), (), ()), Switch(0, 0, 0, None, None), ())
+
+
+def cluster(name: str, release: str) -> dict[str, Any]:
+    return {"kind": "RayCluster", "metadata": {"name": name, "annotations": {RELEASE: release}}}
+
+
+def test_a_rollout_goes_on_as_it_was_begun(api: Api) -> None:
+    store, now = Store(api, "team-a", "llm"), outlook()
+    begun = begin.forward(store, service(), now, Kind.ROLLOUT, auto=True)
+    assert begin.forward(store, service(), now, Kind.ROLLOUT, auto=True) == begun
+    with pytest.raises(Refused, match=r"with --auto: its verdict decides. Go on with it with --auto, or end it"):
+        begin.forward(store, service(), now, Kind.ROLLOUT)
+    assert store.all() == [begun]
+
+
+@pytest.mark.parametrize("missed", ["the RayService: HTTP 500", "rayclusters in namespace team-a: HTTP 500"])
+def test_nothing_is_begun_beside_what_cannot_be_seen(api: Api, missed: str) -> None:
+    store = Store(api, "team-a", "llm")
+    with pytest.raises(Refused, match=r"What serves now cannot be seen: .*HTTP 500. Nothing was begun"):
+        begin.forward(store, service(), outlook(unreadable=(missed,)), Kind.ROLLOUT)
+    assert store.all() == []
+    begin.forward(store, service(), outlook(unreadable=("events in namespace team-a: HTTP 403",)), Kind.ROLLOUT)
+
+
+def test_a_rollout_from_which_there_is_no_way_back_has_to_be_wanted(api: Api) -> None:
+    """Two releases were applied with kubectl: one serves, the other waits at its gate."""
+    store = Store(api, "team-a", "llm")
+    asked = {
+        "kind": "RayService",
+        "metadata": {"name": "llm", "annotations": {RELEASE: "second"}},
+        "spec": {},
+        "status": {"activeServiceStatus": {"rayClusterName": "c1"}},
+    }
+    now = outlook(asked, cluster("c1", "first"))
+    with pytest.raises(Refused, match="nobody kept the objects of what serves: there would be no way back"):
+        begin.forward(store, service(), now, Kind.ROLLOUT)
+    assert store.all() == []
+    assert begin.forward(store, service(), now, Kind.ROLLOUT, force=True).blue == Place(0, "first", "c1")
+
+
+@pytest.mark.parametrize(
+    ("change", "trouble", "said"),
+    [
+        ({}, "", "is held. switchyard promote lets it serve"),
+        ({"verdict": "fail"}, "", "is held because its verdict is bad. switchyard promote --force --reason WHY lets"),
+        ({}, "gate is DEPLOY_FAILED", "(release bbb): gate is DEPLOY_FAILED."),
+        ({"times": {"canary-10": NOW_TEXT}, "breach": "5 % errors"}, "", "at 10 % of the traffic because 5 % errors."),
+    ],
+)
+def test_how_a_rollout_that_waits_is_told(change: dict[str, Any], trouble: str, said: str) -> None:
+    assert said in conclusion(record(2, "bbb", Outcome.NONE, **change), trouble)
 
 
 def test_who_is_overtaken_follows_who_has_the_rollout_now(api: Api, memory: Memory) -> None:

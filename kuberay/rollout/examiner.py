@@ -27,7 +27,6 @@ from kuberay.rollout_config import Rollout
 from kuberay.snapshot import Object, condition_of, dig
 
 GONE_S = 10.0
-"""For so long all endpoints may be not ready."""
 MOST_SAMPLES = 20_000
 MOST_BEFORE = 200
 """They are kept with the revision, in a ConfigMap: a kilobyte each."""
@@ -39,6 +38,7 @@ class Examiner:
     Args:
         say: told what is being done.
         before: what blue had counted, where another process began this rollout.
+        gone_s: how long all endpoints of a cluster may be not ready.
     """
 
     def __init__(
@@ -49,9 +49,11 @@ class Examiner:
         settings: Rollout,
         say: Callable[[str, str], None],
         before: Sequence[Sample] = (),
+        *,
+        gone_s: float = GONE_S,
     ) -> None:
         self._api, self._namespace, self._service = api, namespace, service
-        self._settings, self._say = settings, say
+        self._settings, self._say, self._gone_s = settings, say, gone_s
         self.before = list(before)
         self._after: list[Sample] = []
         self._key = os.environ.get("SWITCHYARD_API_KEY")
@@ -125,11 +127,11 @@ class Examiner:
 
     def _deserted(self, cluster: str) -> bool:
         """Nobody answers there, and has not for a while: there are no counters then to judge by."""
-        until = time.monotonic() + GONE_S
+        until = time.monotonic() + self._gone_s
         while not self._ready(cluster):
             if time.monotonic() > until:
                 return True
-            time.sleep(min(1, GONE_S))
+            time.sleep(1)
         return False
 
     def _sampled(self, cluster: str) -> list[Sample]:
