@@ -74,7 +74,12 @@ def view(kubernetes: FakeKubernetes, account: Path) -> KubernetesView:
 
 
 def pod(ready: str) -> dict[str, object]:
-    return {"status": {"conditions": [{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": ready}]}}
+    """Ready, not ready, or ``leaving``: then the pod still is what it was, and gets no traffic."""
+    conditions = [{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": ready}]
+    about = {"name": "worker"}
+    if ready == "leaving":
+        about, conditions[1]["status"] = {**about, "deletionTimestamp": "2026-01-01T00:00:00Z"}, "True"
+    return {"metadata": about, "status": {"conditions": conditions}}
 
 
 def world(active: str | None, decision: Decision | None, *ready: str) -> dict[str, object]:
@@ -87,7 +92,7 @@ def world(active: str | None, decision: Decision | None, *ready: str) -> dict[st
 
 
 def test_it_reads_the_service_the_decision_and_the_ready_pods(kubernetes: FakeKubernetes, account: Path) -> None:
-    there = world("llm-blue", Decision(Verb.APPROVE, by="ada"), "True", "False")
+    there = world("llm-blue", Decision(Verb.APPROVE, by="ada"), "True", "False", "leaving")
     kubernetes.answer = lambda request: Reply(there[request.path])
     assert view(kubernetes, account).look() == Seen("llm-green", "llm-blue", Decision(Verb.APPROVE, by="ada"), 1)
     (account / "token").write_text("second")

@@ -71,7 +71,9 @@ def test_a_pod_without_a_node_is_the_trouble_while_it_starts() -> None:
 
 def test_endpoints_clusters_that_leave_and_a_spec_that_was_not_seen() -> None:
     leaving = cluster("gone", "older", deletionTimestamp="2026-01-01T00:00:00Z")
-    pods = [pod("b", "blue", READY), pod("h", "green", READY, serve="false"), pod("g", "gone", READY)]
+    ends = pod("e", "blue", READY)
+    ends["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    pods = [pod("b", "blue", READY), ends, pod("h", "green", READY, serve="false"), pod("g", "gone", READY)]
     found = seen(world({}, leaving, *pods, generation=3))
     assert found.ready == {"blue": 1, "gone": 1}
     assert (dict(found.alive), found.leaving) == ({"blue": "old", "green": "new"}, {"gone"})

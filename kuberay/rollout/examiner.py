@@ -142,7 +142,8 @@ class Examiner:
 
     def _ready(self, cluster: str) -> list[Object]:
         pods = self._api.list(POD, self._namespace, selector=f"{CLUSTER_LABEL}={cluster},{NODE_TYPE_LABEL}=worker")
-        return [pod for pod in pods if condition_of(pod, "Ready").get("status") == "True"]
+        here = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]  # one that leaves gets no traffic
+        return [pod for pod in here if condition_of(pod, "Ready").get("status") == "True"]
 
     def _place(self, stack: ExitStack, label: str, cluster: str, release: str, there: Seen | None) -> Place:
         ready = self._ready(cluster)

@@ -104,7 +104,8 @@ def seen(snapshot: Snapshot) -> Seen:
     for pod in snapshot.of("Pod"):
         cluster = labels(pod).get(CLUSTER_LABEL, "")
         pods.add(cluster)
-        if labels(pod).get(SERVE_LABEL) == "true" and condition_of(pod, "Ready").get("status") == "True":
+        stays = "deletionTimestamp" not in pod["metadata"]  # one that leaves gets no traffic any more
+        if stays and labels(pod).get(SERVE_LABEL) == "true" and condition_of(pod, "Ready").get("status") == "True":
             ready[cluster] = ready.get(cluster, 0) + 1
     there = {one["metadata"]["name"] for one in clusters if "deletionTimestamp" not in one["metadata"]}
     pending = dig(service, "status", "pendingServiceStatus", "rayClusterName", default="")

@@ -18,6 +18,7 @@ import pytest
 from kuberay.api import kinds
 from kuberay.api.client import Api
 from kuberay.rollout.proof.during import AFTER_S
+from kuberay.rollout.store import Store
 from tests.e2e.conftest import Kube, eventually
 from tests.e2e.kube import holder
 from tests.e2e.rights import documented, somebody
@@ -174,6 +175,25 @@ def test_a_bad_release_that_was_promoted_is_rolled_back_by_the_watch(service: Se
     assert service.active() == before
     print(f"\nbreach to traffic on blue {between(record, 'breached', 'ended'):.1f} s")
     load_of(service, record)
+
+
+@pytest.mark.slow
+def test_a_release_that_dies_while_it_is_watched_is_rolled_back(service: Service) -> None:
+    before = service.active()
+    service.tokens = 98
+    process = service.start("rollout", "--auto", "-o", "json", more={"SWITCHYARD__ROLLOUT__WATCH__SECONDS": "120"})
+    store = Store(service.api, service.namespace, service.name)
+    eventually(lambda: "switched" in store.all()[-1].times, START_S, "the switch")
+    green = service.active()
+    workers = service.api.list(kinds.POD, service.namespace, selector=f"ray.io/cluster={green},ray.io/node-type=worker")
+    begun = time.monotonic()
+    for pod in workers:
+        service.api.delete(kinds.POD, pod["metadata"]["name"], service.namespace)
+    record = ended(process, 300)
+    print(f"\nall workers lost until blue has the traffic: {time.monotonic() - begun:.0f} s")
+    assert (record["exit"], record["outcome"]) == (1, "rolled back"), record
+    assert record["why"] == f"no endpoint of {green} is ready"
+    assert service.active() == before and service.answer()["text"]
 
 
 @pytest.mark.slow
