@@ -183,7 +183,7 @@ def test_a_release_that_dies_while_it_is_watched_is_rolled_back(service: Service
     service.tokens = 98
     process = service.start("rollout", "--auto", "-o", "json", more={"SWITCHYARD__ROLLOUT__WATCH__SECONDS": "120"})
     store = Store(service.api, service.namespace, service.name)
-    eventually(lambda: "switched" in store.all()[-1].times, START_S, "the switch")
+    eventually(lambda: (last := store.all()[-1]).running and "switched" in last.times, START_S, "the switch")
     green = service.active()
     workers = service.api.list(kinds.POD, service.namespace, selector=f"ray.io/cluster={green},ray.io/node-type=worker")
     begun = time.monotonic()
