@@ -195,7 +195,9 @@ class Answer:
                 new |= bool(delta.get("tool_calls"))
         return new
 
-    def _piece(self, text: str | None) -> bool:
+    def _piece(self, text: object) -> bool:
+        if not isinstance(text, str | None):
+            raise TypeError("a text that is none")
         if text:
             self.text.append(text)
         return bool(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import random
 from collections import Counter
@@ -122,6 +123,23 @@ def test_there_and_back_are_two_crossings() -> None:
     assert "3 spanned the switch; 3 spanned the way back" in account(trips, there_and_back).sentence
 
 
+def test_a_way_back_counts_from_its_decision_though_blue_was_asked_all_along() -> None:
+    """As in a canary, and by clients that keep a connection to blue."""
+    canary = record(
+        outcome=Ended.ROLLED_BACK,
+        times={"approved": at(290), "canary-10": at(300), "back": at(420), "returned": at(425), "ended": at(440)},
+    )
+    trips = [one(float(n), release="green" if 300 <= n < 424 and n % 10 == 0 else "blue") for n in range(500)]
+    (back,) = account(trips, canary).crossings
+    assert back.move.name == "back" and back.first_new_s == pytest.approx(1)
+    assert back.before_count > 0 and back.after_count > 0
+
+
+def test_a_password_in_an_address_is_in_no_trip() -> None:
+    told = trip(request(status=0, finish_reason=None, error="no connection to http://alice:s3cret@llm.test: refused"))
+    assert "s3cret" not in told.error and "llm.test: refused" in told.error
+
+
 def test_a_warm_rollback_has_its_move_at_its_end_and_an_abort_has_none() -> None:
     warm = record(kind=Kind.ROLLBACK, times={"reverted": at(10), "ended": at(18)})
     assert [(move.at - T0, move.decided - T0) for move in moves(warm)] == [(18, 10)]
@@ -169,6 +187,13 @@ def test_what_is_too_much_is_thinned_out_but_no_count_changes(count: int, failur
     if failures < 1000:
         assert sum(each.outcome is Outcome.DROPPED for each in kept) == failures
         assert thin.crossings[0].spanning == full.crossings[0].spanning
+
+
+def test_a_load_that_was_changed_is_no_load() -> None:
+    packed = bytearray(base64.b64decode(pack(Load("h", "w", 1, (one(1),)), [], 10_000)))
+    packed[12] ^= 0xFF
+    with pytest.raises(ValueError, match="not a proof load"):
+        unpack(base64.b64encode(bytes(packed)).decode())
 
 
 @given(st.text(max_size=40))

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from bench.records import from_line
 from kuberay.api.client import Api
 from kuberay.api.connection import connect
-from kuberay.errors import Refused
+from kuberay.errors import Refused, Unreachable
 from kuberay.rollout.proof import load
 from kuberay.rollout.proof.during import Proof, Wanted, loads
 from kuberay.rollout.proof.load import Load, Route, direct, through_api
@@ -189,6 +189,38 @@ def test_credentials_that_expired_are_renewed_and_no_failure_of_the_service(
     token.write_text("new")
     trips = ran(route, tmp_path / "o", lambda one: one.trips, streams=1)
     assert {one.outcome for one in trips} == {Outcome.FINISHED}
+
+
+def test_credentials_that_cannot_be_had_for_a_moment_end_no_stream(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def headers() -> dict[str, str]:
+        if not told:
+            raise Unreachable("the credential plugin failed")
+        return {}
+
+    with serving(WordEngine()) as place:
+        route = Route(place.url, "", headers)
+        trips = ran(route, tmp_path / "o", lambda one: len(one.trips) > 3, streams=1, say=told.append)
+    assert {one.outcome for one in trips} == {Outcome.FINISHED}
+    assert told == ["no credentials for the load, which waits: the credential plugin failed"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_full_disk_keeps_the_trips_and_no_command_waiting() -> None:
+    told: list[str] = []
+    with serving(WordEngine()) as place:
+        load = Load(direct(place.url, {}), Path("/dev/full"), streams=1, max_tokens=4, say=told.append)
+        load.start()
+        wait_for(lambda: load.trips)
+        begun = time.monotonic()
+        trips = load.stop()
+    assert time.monotonic() - begun < 10 and {one.outcome for one in trips} == {Outcome.FINISHED}
+    assert "/dev/full cannot be written" in told[0]
+
+
+def test_a_password_in_the_address_is_in_no_report() -> None:
+    assert "s3cret" not in direct("http://alice:s3cret@llm.test", {}).text
 
 
 def test_a_proper_refusal_is_told_apart_from_a_broken_service(fake: FakeKubernetes, tmp_path: Path) -> None:

@@ -81,7 +81,8 @@ def report(
     path = out or Path("build/rollouts") / f"{there.name}-{found.record.number}.html"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page(found, pictures, [note] if note else []))
+        text = page(found, pictures, [note] if note else [])
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")  # a reason may hold any byte
         made = [path]
         for one in pictures if png else ():
             made.append(path.with_name(f"{path.stem}-{one.wide.name}.png"))

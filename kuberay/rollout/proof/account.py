@@ -162,7 +162,9 @@ def _crossing(trips: Sequence[Trip], move: Move, since: float) -> Crossing:
     well = [one.ended - one.sent for one in spanning if one.outcome is Outcome.FINISHED]
     told = move.new not in ("", move.old) and any(one.release == move.new for one in trips)
     old = [one for one in trips if since < one.sent < move.at and (not told or one.release == move.old)]
-    new = [one for one in trips if one.sent > (since if told else move.at) and (not told or one.release == move.new)]
+    # On the way back blue is asked all along, by those that keep a connection, or have the rest of a canary's traffic.
+    begun = max(since, move.decided) if move.name == "back" else since
+    new = [one for one in trips if one.sent > (begun if told else move.at) and (not told or one.release == move.new)]
     first = min((one.sent for one in new), default=math.nan)
     last = move.at if not told else min(move.at, first)
     before = _ttft(one for one in old if last - AROUND_S <= one.sent <= last)

@@ -24,6 +24,7 @@ from bench.records import Record, to_line
 from kuberay.api.client import Api
 from kuberay.api.kinds import GATEWAY, RAYSERVICE, SERVICE
 from kuberay.errors import ApiError, Refused
+from kuberay.look.redact import redact
 from kuberay.manifests import gateway
 from kuberay.names import SERVE_PORT
 from kuberay.rollout.proof.trips import Outcome, Trip, trip
@@ -94,7 +95,7 @@ def through_api(api: Api, namespace: str, service: str, port: int) -> Route:
 def direct(url: str, environ: Mapping[str, str] = os.environ) -> Route:
     """To an address of the service, with the key in ``$SWITCHYARD_API_KEY`` where there is one."""
     key = authorization(environ)
-    return Route(url, f"to {url}", lambda: key, fresh=True)
+    return Route(url, redact(f"to {url}"), lambda: key, fresh=True)
 
 
 class Load:
@@ -140,7 +141,7 @@ class Load:
             OSError: the file cannot be written.
         """
         self._out.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._out.open("a", buffering=1)
+        self._file = self._out.open("a", buffering=1, encoding="utf-8", errors="backslashreplace")
         self._thread.start()
 
     def stop(self) -> list[Trip]:
@@ -177,7 +178,8 @@ class Load:
         except Exception as error:  # nobody sees a thread die
             self._fault = error
         finally:
-            self._file.close()
+            with contextlib.suppress(OSError):  # a full disk, which was told with the line that it lost
+                self._file.close()
             self._ended.set()
 
     async def _run(self) -> None:
@@ -193,18 +195,21 @@ class Load:
     async def _stream(self, session: aiohttp.ClientSession) -> None:
         failed = 0
         while not self._ending.is_set():
-            record = await self._one(session)
+            if (record := await self._one(session)) is None:
+                return
             self._keep(record)
             failed = 0 if record.ok else failed + 1
             await self._pause(_patience(record, failed) if failed else self._pause_s)
 
-    async def _one(self, session: aiohttp.ClientSession) -> Record:
+    async def _one(self, session: aiohttp.ClientSession) -> Record | None:
+        """A request and what became of it; None where the load ended before it could be sent."""
         request = Request(
             prompt=PROMPTS[self._count % len(PROMPTS)], max_tokens=self._max_tokens, temperature=None, index=self._count
         )
         self._count += 1
         while True:
-            headers = await asyncio.to_thread(self._route.headers)  # a credential plugin may run for seconds
+            if (headers := await self._headers()) is None:
+                return None
             request = replace(request, at=time.perf_counter() - self._epoch)
             record = await send(
                 session,
@@ -215,8 +220,26 @@ class Load:
                 on_cancel=self._keep,
             )
             # Credentials of ours that expired are not the service's failure: it has never seen this request.
-            if record.status != 401 or not await asyncio.to_thread(self._route.renew, headers):
+            if record.status != 401 or not await self._renewed(headers):
                 return record
+
+    async def _headers(self) -> Mapping[str, str] | None:
+        """A credential plugin may run for seconds, and fail: no request has been sent then, and none is lost."""
+        while not self._ending.is_set():
+            try:
+                return await asyncio.to_thread(self._route.headers)
+            except ApiError as error:
+                self._say(f"no credentials for the load, which waits: {error}")
+                await self._pause(_LONGEST_WAIT_S)
+        return None
+
+    async def _renewed(self, headers: Mapping[str, str]) -> bool:
+        """Whether it is worth asking again with other credentials, or once these can be had."""
+        try:
+            return await asyncio.to_thread(self._route.renew, headers)
+        except ApiError:
+            await self._pause(_LONGEST_WAIT_S)
+            return True
 
     async def _pause(self, seconds: float) -> None:
         if seconds:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, cast
 
 from bench.records import GIVEN_UP, Record
+from kuberay.look.redact import redact
 
 NEAR_S = 75.0
 """Around a switch everything is kept: the report compares the minutes before and after it."""
@@ -82,7 +84,8 @@ def trip(record: Record) -> Trip:
     else:
         outcome = Outcome.DROPPED
     # What follows is bench's advice on its own options.
-    error = "" if record.ok else record.error.partition(" Give the key:")[0] or "it ended without a finish reason"
+    told = redact(record.error).partition(" Give the key:")[0]  # an address may have a password in it
+    error = "" if record.ok else told or "it ended without a finish reason"
     pause = max(record.gaps, default=0.0)
     return Trip(record.sent, record.ended, outcome, record.served_by, record.ttft, pause, error[:_ERROR_CHARACTERS])
 
@@ -132,7 +135,7 @@ def unpack(text: str) -> Load:
                 )
             )
         return Load(str(data["source"]), str(data["way"]), int(data["streams"]), tuple(trips))
-    except (KeyError, TypeError, IndexError, OSError, EOFError, AttributeError) as error:
+    except (KeyError, TypeError, IndexError, OSError, EOFError, AttributeError, zlib.error) as error:
         raise ValueError(f"not a proof load: {error}") from None
 
 
@@ -173,16 +176,26 @@ def _names(found: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def _length(trip: Trip) -> float:
+    return trip.ended - trip.sent
+
+
+def _pause(trip: Trip) -> float:
+    return trip.pause
+
+
 def _thinned(trips: Sequence[Trip], moments: Sequence[float], stride: int, near: float) -> list[Trip]:
     """One of ``stride`` finished ones of each release stands for the others, except where it matters."""
     if stride == 1:
         return list(trips)
-    longest = max((one.ended - one.sent for one in trips), default=0.0)
+    finished = [one for one in trips if one.outcome is Outcome.FINISHED]
+    # The report names these two.
+    named = {id(max(finished, key=how)) for how in (_length, _pause) if finished}
     kept: list[Trip] = []
     waiting: dict[str, list[Trip]] = {}
     for one in trips:
         spans = any(one.sent - near <= moment <= one.ended + near for moment in moments)
-        if spans or one.outcome is not Outcome.FINISHED or one.ended - one.sent == longest:
+        if spans or one.outcome is not Outcome.FINISHED or id(one) in named:
             kept.append(one)
         else:
             waiting.setdefault(one.release, []).append(one)
