@@ -184,7 +184,7 @@ def serving(engine: WordEngine, label: str = "green", *, key: str = "", buffered
     add_routes(app, engine, ServiceConfig())
     _add_openai(app, engine)
     hashes = frozenset({hashlib.sha256(key.encode()).hexdigest()} if key else set[str]())
-    guarded: Any = Guard(app, Limits(key_hashes=hashes), absent={"/v1/embeddings"})  # type: ignore[arg-type]
+    guarded: Any = Guard(app, Limits(key_hashes=hashes), {"/v1/embeddings"}, engine.release_id)  # type: ignore[arg-type]
     server = uvicorn.Server(
         uvicorn.Config(Buffering(guarded) if buffered else guarded, port=0, log_level="warning", lifespan="off")
     )

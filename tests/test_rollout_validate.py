@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -91,12 +92,19 @@ SAID: dict[str, tuple[int, Any]] = {
 def reply(name: str, status: int, body: Any, **change: Any) -> Reply:
     kind = "text/event-stream; charset=utf-8" if name.startswith("stream") else "application/json"
     text = body if isinstance(body, str) else json.dumps(body)
-    return Reply(name, status, change.pop("headers", {"content-type": kind}), text, **change)
+    headers = {"content-type": kind, "x-switchyard-release": GREEN}
+    return Reply(name, status, headers | change.pop("headers", {}), text, **change)
 
 
 def replies(**change: tuple[int, Any]) -> tuple[Reply, ...]:
     said = SAID | {name.replace("_", " "): answer for name, answer in change.items()}
     return tuple(reply(name, *answer) for name, answer in said.items())
+
+
+def named(name: str, release: str) -> tuple[Reply, ...]:
+    """All well, but one of them comes from a release of another name."""
+    headers = {"x-switchyard-release": release}
+    return tuple(replace(one, headers={**one.headers, **headers}) if one.call == name else one for one in replies())
 
 
 def records(count: int, **change: Any) -> tuple[Record, ...]:
@@ -151,6 +159,9 @@ def test_all_well() -> None:
     [
         ({"replies": replies(release=(200, {"release": "x"}))}, "contract", "release 'x' answers"),
         ({"replies": replies(models=(200, {"data": []}))}, "contract", "serves [] instead of 'm'"),
+        ({"replies": named("completions", BLUE)}, "contract", f"release {BLUE!r} answers instead of {GREEN!r}"),
+        ({"replies": named("chat", BLUE)}, "contract", f"release {BLUE!r} answers instead of {GREEN!r}"),
+        ({"replies": named("stream of generate", "")}, "streaming", f"release '' answers instead of {GREEN!r}"),
         ({"replies": replies(health=(503, ""))}, "contract", "HTTP 503 instead of 200"),
         ({"replies": replies(metrics=(200, ""))}, "contract", "none of vLLM's metrics"),
         ({"replies": replies(unknown_route=(404, "Not Found"))}, "contract", "not an error in OpenAI's envelope"),
@@ -170,6 +181,12 @@ def test_all_well() -> None:
         ({"answers": Sides(records(8, completion_tokens=5), records(8))}, "answers", "length differs by 80 %"),
         ({"answers": Sides(records(8, completion_tokens=18), records(8))}, "answers", "length differs by 100 %"),
         ({"answers": Sides(records(8, logprobs=(-0.5, -2.0)), records(8))}, "answers", "differ by 0.5 nats"),
+        (
+            {"answers": Sides(records(8, logprobs=None), records(8))},
+            "answers",
+            "no log-probabilities that can be compared",
+        ),
+        ({"answers": Sides(records(8, logprobs=(math.nan, -1.0)), records(8))}, "answers", "no log-probabilities"),
         ({"answers": Sides(records(8, **BROKEN), records(8))}, "answers", "8 of 8 requests to the new release failed"),
         ({"latency": Sides(records(40, first=0.2), records(40))}, "latency", "time to first token p50 2.00 times"),
         ({"latency": Sides(records(40, e2e=1.0), records(40))}, "latency", "time to the end p50 2.00 times"),

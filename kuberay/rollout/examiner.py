@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from http.client import HTTPException
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
@@ -161,7 +162,7 @@ class Examiner:
         try:
             with urlopen(request, timeout=30) as answer:
                 return str(dig(json.load(answer), "data", 0, "id", default=""))
-        except (URLError, OSError, ValueError):
+        except (URLError, OSError, ValueError, HTTPException):
             return ""
 
     def _config(self, release: str) -> Mapping[str, object]:

@@ -6,6 +6,7 @@ the ratio is beyond it. Noise, and few requests, widen the interval and so let p
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -81,7 +82,10 @@ def answers(evidence: Evidence, settings: Answers, kind: Kind) -> Finding:
     if limits.max_length_drift is not None and length > limits.max_length_drift:
         wrong.append(f"their length differs by {percent(length)}, allowed: {percent(limits.max_length_drift)}")
     logprob = drift.logprob_difference
-    if logprob is not None:
+    told = any(record.ok and record.logprobs for record in sides.blue)
+    if limits.max_logprob_drift is not None and told and (logprob is None or not math.isfinite(logprob)):
+        wrong.append("it gives no log-probabilities that can be compared with those of the release that serves")
+    elif logprob is not None:
         figures["logprob_drift_nats"] = logprob
         if limits.max_logprob_drift is not None and logprob > limits.max_logprob_drift:
             wrong.append(

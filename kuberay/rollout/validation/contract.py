@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from kuberay.rollout.validation.evidence import Reply
 from serve_app.schema import GenerateResponse
 
+RELEASE_HEADER = "x-switchyard-release"
 _FEW = 8
 _ENOUGH = 16
 """The fewest that OpenAI's own ``/v1/responses`` takes."""
@@ -133,11 +134,11 @@ def _release(reply: Reply, wanted: Wanted) -> str:
     if wrong := _plain(200)(reply, wanted):
         return wrong
     named = _object(reply.body).get("release")
-    return "" if named == wanted.release else f"release {named!r} answers instead of {wanted.release!r}"
+    return _other(named, wanted)
 
 
 def _models(reply: Reply, wanted: Wanted) -> str:
-    if wrong := _plain(200)(reply, wanted):
+    if wrong := _from_release(reply, wanted):
         return wrong
     served = [_object(item).get("id") for item in _list(_object(reply.body).get("data"))]
     return "" if wanted.model in served else f"serves {served} instead of {wanted.model!r}"
@@ -155,18 +156,25 @@ def _generate(reply: Reply, wanted: Wanted) -> str:
         answer = GenerateResponse.model_validate_json(reply.body)
     except ValidationError as error:
         return f"the answer has another form: {_short(str(error))}"
-    return _named(answer.model, answer.release, wanted)
+    return _named(answer.model, wanted) or _other(answer.release, wanted)
 
 
-def _named(model: object, release: object, wanted: Wanted) -> str:
-    if model != wanted.model:
-        return f"model {model!r} answers instead of {wanted.model!r}"
+def _named(model: object, wanted: Wanted) -> str:
+    return "" if model == wanted.model else f"model {model!r} answers instead of {wanted.model!r}"
+
+
+def _other(release: object, wanted: Wanted) -> str:
     return "" if release == wanted.release else f"release {release!r} answers instead of {wanted.release!r}"
+
+
+def _from_release(reply: Reply, wanted: Wanted) -> str:
+    """A replica names its release in the header of every answer."""
+    return _plain(200)(reply, wanted) or _other(reply.headers.get(RELEASE_HEADER), wanted)
 
 
 def _choices(part: str) -> Callable[[Reply, Wanted], str]:
     def fault(reply: Reply, wanted: Wanted) -> str:
-        if wrong := _plain(200)(reply, wanted):
+        if wrong := _from_release(reply, wanted):
             return wrong
         body = _object(reply.body)
         choice = _object(next(iter(_list(body.get("choices"))), None))
@@ -174,18 +182,18 @@ def _choices(part: str) -> Callable[[Reply, Wanted], str]:
             return f"the answer has another form than OpenAI's: {_short(reply.body)}"
         if not _object(body.get("usage")).get("prompt_tokens"):
             return f"the answer does not say how many tokens it used: {_short(reply.body)}"
-        return _named(body.get("model"), wanted.release, wanted)
+        return _named(body.get("model"), wanted)
 
     return fault
 
 
 def _responses(reply: Reply, wanted: Wanted) -> str:
-    if wrong := _plain(200)(reply, wanted):
+    if wrong := _from_release(reply, wanted):
         return wrong
     body = _object(reply.body)
     if body.get("object") != "response" or not _list(body.get("output")):
         return f"the answer has another form than OpenAI's: {_short(reply.body)}"
-    return _named(body.get("model"), wanted.release, wanted)
+    return _named(body.get("model"), wanted)
 
 
 def _unless_no_template(fault: Callable[[Reply, Wanted], str]) -> Callable[[Reply, Wanted], str]:
@@ -199,7 +207,7 @@ def _unless_no_template(fault: Callable[[Reply, Wanted], str]) -> Callable[[Repl
 
 
 def _embeddings(reply: Reply, wanted: Wanted) -> str:
-    if wrong := _plain(200)(reply, wanted):
+    if wrong := _from_release(reply, wanted):
         return wrong
     first = _object(next(iter(_list(_object(reply.body).get("data"))), None))
     numbers = _list(first.get("embedding"))
@@ -208,7 +216,7 @@ def _embeddings(reply: Reply, wanted: Wanted) -> str:
 
 
 def _stream(reply: Reply, wanted: Wanted) -> str:
-    if wrong := _plain(200)(reply, wanted):
+    if wrong := _from_release(reply, wanted):
         return wrong
     if not reply.headers.get("content-type", "").startswith("text/event-stream"):
         return f"answers with {reply.headers.get('content-type', 'no type')!r} instead of a stream of events"
