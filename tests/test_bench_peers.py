@@ -7,6 +7,7 @@ import json
 import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
+from bench.client import event_loop
 from bench.errors import ResultError, TargetError
 from bench.peers import bundle, picture, ratios, servers, store, text
 from bench.peers.processes import (
@@ -32,6 +34,7 @@ from bench.peers.processes import (
     spent,
 )
 from bench.peers.running import free_port, running
+from bench.peers.visit import until_signal
 from bench.records import Record
 from serve_app.config import parse_config
 from serve_app.engine_options import Weights, engine_options
@@ -404,6 +407,30 @@ async def test_ctrl_c_leaves_nothing_but_results_and_the_next_call_goes_on(tmp_p
     assert done.returncode == 0, done.stderr
     assert "round 1/1: vllm serve" not in done.stdout, "it is kept"
     assert json.loads((tmp_path / "bench.json").read_text())["complete"] is True
+
+
+def test_a_signal_that_comes_inside_a_callback_of_the_event_loop_ends_it() -> None:
+    put_in_order: list[str] = []
+
+    class Struck(asyncio.Protocol):
+        def data_received(self, data: bytes) -> None:
+            signal.raise_signal(signal.SIGINT)  # what it raises here, the loop prints and forgets
+
+    async def work() -> None:
+        here, there = socket.socketpair()
+        transport, _ = await asyncio.get_running_loop().create_connection(Struck, sock=here)
+        there.send(b"x")
+        try:
+            await asyncio.sleep(60)
+        finally:
+            put_in_order.append("done")
+            transport.close()
+            there.close()
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), asyncio.Runner(loop_factory=event_loop) as runner:
+        runner.run(until_signal(work()))
+    assert put_in_order == ["done"] and signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.usefixtures("model")

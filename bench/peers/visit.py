@@ -6,10 +6,11 @@ import asyncio
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
@@ -27,6 +28,7 @@ from bench.records import Record, read
 from bench.runner import Course, run
 from bench.statistics import summary
 from bench.workloads import Shape, Stage, closed, fixed, poisson
+from serve_app import lifetime
 
 Tell = Callable[[str], None]
 """Told what is being measured, and what came of it."""
@@ -51,8 +53,34 @@ def measure(server: Server, plan: Plan, visit: Visit, rate: float | None, tell: 
         TargetError: it does not answer, or a load failed as a whole.
     """
     with asyncio.Runner(loop_factory=event_loop) as runner:
-        runner.run(_measure(server, plan, visit, rate, tell))
+        runner.run(until_signal(_measure(server, plan, visit, rate, tell)))
     visit.memory_mib = server.memory_mib()
+
+
+async def until_signal(work: Coroutine[None, None, None]) -> None:
+    """Do the work; a signal to end cancels it first, and is then handled as it would have been without this.
+
+    A handler that raises could do so inside a callback of the event loop, where the exception is printed and lost.
+    """
+    loop, task, came = asyncio.get_running_loop(), asyncio.ensure_future(work), list[int]()
+
+    def end(number: int) -> None:
+        came.append(number)
+        if len(came) == 1:  # a second one would break off what the first makes it put in order
+            task.cancel()
+
+    handlers = {number: signal.getsignal(number) for number in lifetime.END_SIGNALS}
+    for number in handlers:
+        loop.add_signal_handler(number, end, number)
+    try:
+        await asyncio.wait([task])
+    finally:
+        for number, handler in handlers.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
+    await task
 
 
 def rate_of(visit: Visit, plan: Plan) -> float:
