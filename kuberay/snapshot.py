@@ -101,6 +101,16 @@ def labels(item: Object) -> Mapping[str, str]:
     return dig(item, "metadata", "labels", default={})
 
 
+def is_ready(item: Any) -> bool:
+    """Whether its status says so: of a pod, that its probes succeed."""
+    return condition_of(item, "Ready").get("status") == "True"
+
+
+def gets_traffic(pod: Object) -> bool:
+    """Whether a pod is an endpoint: one that leaves is none any more, ready or not."""
+    return is_ready(pod) and "deletionTimestamp" not in pod["metadata"]
+
+
 def condition_of(item: Any, kind: str) -> Mapping[str, Any]:
     """The status condition of that type, or an empty mapping; whatever shape the item has."""
     found = dig(item, "status", "conditions", default=[])

@@ -76,10 +76,10 @@ class KubernetesView:
     def _ready(self) -> int:
         wanted = urllib.parse.quote(f"ray.io/cluster={self._cluster},ray.io/serve=true")
         pods = (self._get(f"/api/v1/namespaces/{self._namespace}/pods?labelSelector={wanted}") or {}).get("items") or []
-        staying = (pod for pod in pods if "deletionTimestamp" not in pod["metadata"])
         return sum(
             any(one.get("type") == "Ready" and one.get("status") == "True" for one in _conditions(pod))
-            for pod in staying
+            for pod in pods
+            if "deletionTimestamp" not in pod["metadata"]  # one that leaves gets no traffic any more
         )
 
     def _get(self, path: str) -> dict[str, Any] | None:

@@ -274,7 +274,6 @@ def _rollback(there: Target, streams: Proof, revision: int | None, say: Say, *, 
 @contextmanager
 def _ending(output: str, wanted: Collection[str] = ("serves",)) -> Iterator[tuple[Say, list[Stand]]]:
     """Progress on the way, the outcome and the exit code at the end."""
-    from kuberay.rollout.record import Verb
     from kuberay.rollout.show import as_json, conclusion
 
     one_of(output, "text", "json")
@@ -295,8 +294,7 @@ def _ending(output: str, wanted: Collection[str] = ("serves",)) -> Iterator[tupl
     record, trouble = done[0]
     told = as_json(record) | {"trouble": trouble}
     print(json.dumps(told, indent=2) if output == "json" else conclusion(record, trouble))
-    refused = record.verdict == "fail" and record.wish.verb is Verb.PROMOTE and not record.wish.override
-    if (record.breach or trouble or refused) if record.running else record.outcome.value not in wanted:
+    if (record.breach or trouble or record.not_promoted) if record.running else record.outcome.value not in wanted:
         raise typer.Exit(1)
 
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from kuberay.accelerators import GKE_ACCELERATOR_LABEL, GPU_RESOURCE
 from kuberay.names import CLUSTER_LABEL, GROUP_LABEL, NODE_TYPE_LABEL
-from kuberay.snapshot import Object, condition_of, dig
+from kuberay.snapshot import Object, condition_of, dig, is_ready
 
 _NOTHING: Mapping[str, Any] = {}
 
@@ -227,7 +227,7 @@ def pod(item: Object) -> Pod:
         head=label(item, NODE_TYPE_LABEL) == "head",
         group=label(item, GROUP_LABEL),
         phase=text(status, "phase"),
-        ready=condition_of(item, "Ready").get("status") == "True",
+        ready=is_ready(item),
         scheduled=condition_of(item, "PodScheduled").get("status") == "True",
         deleting=bool(text(item, "metadata", "deletionTimestamp")),
         node=text(item, "spec", "nodeName"),

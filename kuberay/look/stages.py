@@ -9,7 +9,7 @@ from typing import Any
 
 from kuberay.manifests.rayservice import group_pods
 from kuberay.names import NODE_TYPE_LABEL
-from kuberay.snapshot import Object, Snapshot, condition_of, dig, labels, release_of
+from kuberay.snapshot import Object, Snapshot, condition_of, dig, is_ready, labels, release_of
 
 
 class State(StrEnum):
@@ -109,7 +109,7 @@ def _operator(service: Object) -> Stage:
 
 
 def _pods(name: str, pods: list[Object], wanted: int) -> Stage:
-    ready = sum(condition_of(pod, "Ready").get("status") == "True" for pod in pods)
+    ready = sum(is_ready(pod) for pod in pods)
     if ready >= wanted:
         return Stage(name, State.DONE, f"{ready} ready" if name == "workers" else "ready")
     why = next((text for pod in pods if (text := trouble(pod))), "")
@@ -169,6 +169,6 @@ def serving_pod(snapshot: Snapshot, *, head: bool = False, preview: bool = False
     for which in ("pending",) if preview else ("active", "pending"):
         cluster = snapshot.cluster(which)
         for pod in snapshot.pods(cluster["metadata"]["name"]) if cluster else ():
-            if labels(pod).get(NODE_TYPE_LABEL) == role and condition_of(pod, "Ready").get("status") == "True":
+            if labels(pod).get(NODE_TYPE_LABEL) == role and is_ready(pod):
                 return pod["metadata"]["name"]
     return None

@@ -9,7 +9,7 @@ from kuberay.accelerators import GKE_ACCELERATOR_LABEL, GKE_SPOT_LABEL
 from kuberay.look.objects import created, gpus_of, moment
 from kuberay.manifests.rayservice import Json, group_pods
 from kuberay.names import NODE_TYPE_LABEL
-from kuberay.snapshot import Object, Snapshot, condition_of, dig, labels
+from kuberay.snapshot import Object, Snapshot, condition_of, dig, is_ready, labels
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _start_minutes(cluster: Object, pods: list[Object]) -> float | None:
     ready = [
         condition_of(pod, "Ready").get("lastTransitionTime")
         for pod in pods
-        if labels(pod).get(NODE_TYPE_LABEL) == "worker" and condition_of(pod, "Ready").get("status") == "True"
+        if labels(pod).get(NODE_TYPE_LABEL) == "worker" and is_ready(pod)
     ]
     times = sorted(moment(one) for one in ready if one)
     return (times[0] - created(cluster)).total_seconds() / 60 if times else None

@@ -13,6 +13,7 @@ from kuberay.errors import Refused
 from kuberay.manifests.manifest import release_of
 from kuberay.names import INCREMENTAL
 from kuberay.plan.outlook import Outlook
+from kuberay.rollout.machine import serves
 from kuberay.rollout.record import Kind, Outcome, Place, Record
 from kuberay.rollout.seen import Seen, seen
 from kuberay.rollout.store import Store
@@ -203,8 +204,7 @@ def retires_again(known: list[Record], record: Record) -> bool:
 
 def moved(record: Record, there: Seen) -> bool:
     """Whether green has some of the traffic, or all of it, though perhaps nobody was there to note it."""
-    serves = there.active != record.blue.cluster and there.release_of(there.active) == record.green.release
-    return serves or record.tried or "switched" in record.times
+    return serves(record, there) or record.tried or "switched" in record.times
 
 
 def may_replace(current: Record | None) -> None:
@@ -244,9 +244,9 @@ def _same_way(current: Record, *, auto: bool) -> None:
 def _end(store: Store, current: Record, there: Seen) -> None:
     may_replace(current)
     release = current.green.release
-    serves = there.release_of(there.active) == release
-    outcome = Outcome.SERVES if serves else Outcome.FAILED
-    why = "it serves" if serves else "another release was applied before it served"
+    done = there.release_of(there.active) == release
+    outcome = Outcome.SERVES if done else Outcome.FAILED
+    why = "it serves" if done else "another release was applied before it served"
     store.write(replace(current, outcome=outcome, why=why))
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from kuberay.rollout.record import Kind, Outcome, Record, Verb
+from kuberay.rollout.record import Kind, Outcome, Record
 from kuberay.rollout.seen import ALL, Seen
 from kuberay.rollout.steps import Apply, Decide, Finish, Note, Nudge, Step, Wait, Watch
 from serve_app.decision import Verb as Decided
@@ -56,11 +56,10 @@ def onward(record: Record, seen: Seen, now: datetime) -> Step:
 
 def _goal(record: Record) -> int:
     """How much of the traffic was asked for."""
-    wish = record.wish
     if record.kind is Kind.ROLLBACK:
         return ALL
-    if wish.verb is Verb.PROMOTE and (record.verdict == "pass" or wish.override):
-        return wish.to
+    if record.promoted:
+        return record.wish.to
     return ALL if record.auto and record.verdict == "pass" else 0
 
 

@@ -12,7 +12,7 @@ from kuberay.rollout.begin import who
 from kuberay.rollout.canary import phase as stop
 from kuberay.rollout.examiner import Examiner
 from kuberay.rollout.lease import Lease
-from kuberay.rollout.record import Record, Verb
+from kuberay.rollout.record import Record
 from kuberay.rollout.run import BEFORE, Runner, Say, Stand, TakenOver, settings_of
 from kuberay.rollout.store import Store
 
@@ -31,10 +31,10 @@ def drive(api: Api, namespace: str, record: Record, say: Say, leave: Collection[
         with Lease(api, namespace, record.service, f"{who()}/{os.getpid()}") as lease:
             if not lease.acquire(following.goes_on):
                 return Stand(following.record)
-            _, kept = store.kept(record.number)
+            current, kept = store.kept(record.number)
             before = slo.samples_from(kept.get(BEFORE, ""))
             examiner = Examiner(api, namespace, record.service, settings_of(kept.get("settings.json", "")), say, before)
-            if examiner.lacks_key(store.read(record.number)):
+            if examiner.lacks_key(current):
                 raise Refused(
                     f"{record.service} wants API keys, and its answers are to be examined: set SWITCHYARD_API_KEY and "
                     "run it again. The rollout stays where it is."
@@ -72,5 +72,4 @@ class _Following:
         wish = record.wish
         found = record.incremental and record.breach and not record.auto and wish.despite != record.breach
         held = record.verdict and not wish.verb and not record.auto
-        refused = wish.verb is Verb.PROMOTE and record.verdict == "fail" and not wish.override
-        return bool(found or held or refused or stop(wish.to) in record.times)
+        return bool(found or held or record.not_promoted or stop(wish.to) in record.times)

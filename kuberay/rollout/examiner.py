@@ -25,7 +25,7 @@ from kuberay.rollout.slo import Sample
 from kuberay.rollout.validation import checks, validate, verdict
 from kuberay.rollout.validation.checks import Place
 from kuberay.rollout_config import Rollout
-from kuberay.snapshot import Object, condition_of, dig
+from kuberay.snapshot import Object, dig, gets_traffic
 
 GONE_S = 10.0
 MOST_SAMPLES = 20_000
@@ -103,16 +103,18 @@ class Examiner:
 
     def look_before(self, blue: str) -> None:
         """Count once what blue has served so far: what the watch after the switch compares with."""
-        self.before = [*self.before, *self._sampled(blue)][-MOST_BEFORE:]
+        if blue:
+            self.before = [*self.before, *self._sampled(self._ready(blue))][-MOST_BEFORE:]
 
     def watch(self, record: Record, cluster: str, left_s: float) -> str:
         """Look at the traffic once, and wait until the next look; what is wrong, empty while nothing is."""
         limits = self._settings.watch
         if record.incremental and not self.before:  # blue serves still, so that another process can ask it as well
             self.look_before(record.blue.cluster)
-        self._after = (self._after + self._sampled(cluster))[-MOST_SAMPLES:]
-        if self._deserted(cluster):
+        ready = self._awaited(cluster)
+        if not ready:  # and so no counters to judge by
             return f"no endpoint of {cluster} is ready"
+        self._after = (self._after + self._sampled(ready))[-MOST_SAMPLES:]
         failures: list[str] = []
         prompts = self._settings.checks.golden.prompts
         if limits.golden and prompts:
@@ -126,25 +128,19 @@ class Examiner:
         time.sleep(min(limits.interval_s, max(left_s, 0)))
         return ""
 
-    def _deserted(self, cluster: str) -> bool:
-        """Nobody answers there, and has not for a while: there are no counters then to judge by."""
+    def _awaited(self, cluster: str) -> list[Object]:
+        """Its endpoints; none only after there have been none for a while."""
         until = time.monotonic() + self._gone_s
-        while not self._ready(cluster):
-            if time.monotonic() > until:
-                return True
+        while not (ready := self._ready(cluster)) and time.monotonic() <= until:
             time.sleep(1)
-        return False
+        return ready
 
-    def _sampled(self, cluster: str) -> list[Sample]:
-        if not cluster:
-            return []
-        pods = [pod["metadata"]["name"] for pod in self._ready(cluster)]
-        return sample(self._api, self._namespace, pods, at=time.time())
+    def _sampled(self, pods: Sequence[Object]) -> list[Sample]:
+        return sample(self._api, self._namespace, [pod["metadata"]["name"] for pod in pods], at=time.time())
 
     def _ready(self, cluster: str) -> list[Object]:
         pods = self._api.list(POD, self._namespace, selector=f"{CLUSTER_LABEL}={cluster},{NODE_TYPE_LABEL}=worker")
-        here = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]  # one that leaves gets no traffic
-        return [pod for pod in here if condition_of(pod, "Ready").get("status") == "True"]
+        return [pod for pod in pods if gets_traffic(pod)]
 
     def _place(self, stack: ExitStack, label: str, cluster: str, release: str, there: Seen | None) -> Place:
         ready = self._ready(cluster)

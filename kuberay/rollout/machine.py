@@ -50,7 +50,7 @@ def step(record: Record, seen: Seen, now: datetime) -> Step:
         if not seen.release_of(record.green.cluster):
             return Note(cold=True)
         following = _settle(record.green, record, seen)
-        if isinstance(following, Wait) and (record.since("reverted", now) or 0) > LONG_S:
+        if isinstance(following, Wait) and _reverting_s(record, now) > LONG_S:
             return replace(
                 following, why=f"{following.why}; switchyard abort leaves it with {seen.active or 'nothing'}"
             )
@@ -74,12 +74,17 @@ def note(record: Record, found: Note, now: datetime) -> Record:
     return record.stamped(found.phase, now) if found.phase else record
 
 
+def serves(record: Record, seen: Seen) -> bool:
+    """Whether green has the traffic, though perhaps nobody was there to note it."""
+    return seen.active != record.blue.cluster and seen.release_of(seen.active) == record.green.release
+
+
 def _apply(record: Record, seen: Seen) -> Step:
     """The decision first: the gate must never see a release about which an old one still holds."""
     wanted = Decided.HOLD if record.kind is Kind.ROLLOUT else Decided.APPROVE
     decision = seen.decisions.get(record.green.release)
-    serves = seen.active and seen.release_of(seen.active) == record.green.release
-    if not serves and (decision is None or decision.verb is not wanted or decision.cluster):
+    there = seen.active and seen.release_of(seen.active) == record.green.release
+    if not there and (decision is None or decision.verb is not wanted or decision.cluster):
         return Decide(wanted, record.green.release, "", record.by, f"revision {record.number}")
     # With `deploy` KubeRay moves the traffic by itself, at the file's own pace.
     held = record.incremental and record.kind is not Kind.DEPLOY
@@ -101,7 +106,8 @@ def _forward(record: Record, seen: Seen, now: datetime) -> Step:
     if seen.apps in (Apps.NONE, Apps.STARTING):
         return _patience(record, now, seen.trouble or "its pods start")
     if seen.active and seen.apps is Apps.RUNNING and record.incremental and record.kind is not Kind.DEPLOY:
-        if not seen.traffic and not _approved(record, seen):  # with no capacity the gate has no replica to hold with
+        # With no capacity the gate has no replica to hold with.
+        if not seen.traffic and not seen.approved(record.green.release, green):
             return _patience(record, now, "KubeRay gives it no capacity, which it does when the Gateway is ready")
         return canary.onward(record, seen, now)
     if not seen.active or seen.apps is Apps.RUNNING or record.kind is not Kind.ROLLOUT:
@@ -111,17 +117,12 @@ def _forward(record: Record, seen: Seen, now: datetime) -> Step:
     return _held(record, seen)
 
 
-def _approved(record: Record, seen: Seen) -> bool:
-    decision = seen.decisions.get(record.green.release)
-    return decision is not None and decision.verb is Decided.APPROVE and decision.cluster in ("", seen.pending)
-
-
 def _held(record: Record, seen: Seen) -> Step:
     """Law 1."""
-    if _approved(record, seen):
+    if seen.approved(record.green.release, seen.pending):
         return Wait("open", "the gate opens")
     wish = record.wish
-    if wish.verb is Verb.PROMOTE and (record.verdict == "pass" or wish.override):
+    if record.promoted:
         return Decide(Decided.APPROVE, record.green.release, seen.pending, wish.by, wish.reason or "promoted")
     if not record.verdict:
         return Validate(seen.pending, seen.active)
@@ -160,14 +161,14 @@ def _back(record: Record, seen: Seen, now: datetime) -> Step:
         return Finish(Outcome.FAILED, "nothing served before it: switchyard delete ends it")
     if green.release == blue.release:
         return _undone(record, seen)
-    if "switched" not in record.times and seen.active != blue.cluster and seen.release_of(seen.active) == green.release:
+    if "switched" not in record.times and serves(record, seen):
         # KubeRay switched while nobody looked, and somebody's streams are on it.
         return Note(phase="switched") if green.cluster == seen.active else Note(green=seen.active)
     if not seen.release_of(blue.cluster):
         # The spec must not go on asking for what is gone, with a strategy that starts nothing.
-        serves = green if seen.active == green.cluster != "" else blue if seen.spec_release == blue.release else None
-        if serves and serves.revision and (seen.spec_release, seen.strategy) != (serves.release, record.strategy):
-            return Apply(serves.revision, record.strategy)
+        kept = green if seen.active == green.cluster != "" else blue if seen.spec_release == blue.release else None
+        if kept and kept.revision and (seen.spec_release, seen.strategy) != (kept.release, record.strategy):
+            return Apply(kept.revision, record.strategy)
         return Finish(Outcome.FAILED, f"{blue.cluster}, which served before, is gone: rollback starts it anew")
     if record.incremental and canary.too_late(record, seen):
         return canary.kept(record, seen)
@@ -179,7 +180,7 @@ def _back(record: Record, seen: Seen, now: datetime) -> Step:
     if not blue.revision and (seen.spec_release, seen.strategy) != (blue.release, record.strategy):
         lost = f"{seen.active} serves; nobody kept the objects of {blue.cluster}: switchyard deploy sets what is to be"
         return Finish(Outcome.FAILED, lost)
-    if not record.incremental and seen.active == green.cluster and _too_long(record, now):
+    if not record.incremental and seen.active == green.cluster and _reverting_s(record, now) > record.start_s:
         stays = f"{blue.cluster} did not come back within {record.start_s:g} s; {green.cluster} serves"
         return _settle(green, record, seen) or Finish(Outcome.FAILED, stays)
     following = canary.back(record, seen) if record.incremental else _settle(blue, record, seen)
@@ -201,8 +202,9 @@ def _undone(record: Record, seen: Seen) -> Step:
     return Finish(Outcome.ABORTED, record.back)
 
 
-def _too_long(record: Record, now: datetime) -> bool:
-    return (record.since("reverted", now) or 0) > record.start_s
+def _reverting_s(record: Record, now: datetime) -> float:
+    """For how long traffic has been on its way between two clusters that run."""
+    return record.since("reverted", now) or 0
 
 
 def _settle(goal: Place, record: Record, seen: Seen) -> Step | None:
@@ -218,9 +220,8 @@ def _settle(goal: Place, record: Record, seen: Seen) -> Step | None:
     if not seen.observed:
         return Wait("back", "KubeRay has not seen it yet")
     wanted = "" if seen.active == goal.cluster else goal.cluster
-    decision = seen.decisions.get(goal.release)
-    approved = decision and decision.verb is Decided.APPROVE and decision.cluster in ("", goal.cluster)
-    if wanted and not approved:  # its gate asks again where its head was restarted while the other one served
+    # Its gate asks again where its head was restarted while the other one served.
+    if wanted and not seen.approved(goal.release, goal.cluster):
         return Decide(Decided.APPROVE, goal.release, goal.cluster, record.by, f"it served before {record.number}")
     if seen.pending != wanted:
         return Point(wanted, seen.active)

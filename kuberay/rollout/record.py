@@ -136,6 +136,16 @@ class Record:
         return self.strategy == INCREMENTAL
 
     @property
+    def promoted(self) -> bool:
+        """Somebody wished it to have traffic, with a good verdict or without one in so many words."""
+        return self.wish.verb is Verb.PROMOTE and (self.verdict == "pass" or self.wish.override)
+
+    @property
+    def not_promoted(self) -> bool:
+        """Somebody wished it to have traffic, and the verdict that came since is bad."""
+        return self.wish.verb is Verb.PROMOTE and self.verdict == "fail" and not self.wish.override
+
+    @property
     def tried(self) -> bool:
         """Green had some of the traffic."""
         return any(one.startswith("canary-") for one in self.times)

@@ -11,8 +11,8 @@ from enum import StrEnum
 
 from kuberay.look.stages import trouble
 from kuberay.names import CLUSTER_LABEL, GATE, INCREMENTAL, SERVE_LABEL
-from kuberay.snapshot import Snapshot, condition_of, dig, labels, release_of
-from serve_app.decision import Decision, config_map, parse
+from kuberay.snapshot import Snapshot, dig, gets_traffic, labels, release_of
+from serve_app.decision import Decision, Verb, config_map, parse
 
 
 class Apps(StrEnum):
@@ -94,6 +94,11 @@ class Seen:
         """The release a cluster runs; empty where it is gone."""
         return self.alive.get(cluster, "")
 
+    def approved(self, release: str, cluster: str) -> bool:
+        """Whether it was decided that a release may serve, there or wherever it runs."""
+        decision = self.decisions.get(release)
+        return decision is not None and decision.verb is Verb.APPROVE and decision.cluster in ("", cluster)
+
 
 def seen(snapshot: Snapshot) -> Seen:
     """The facts in a snapshot that holds the RayService, its RayClusters and pods, and the decisions."""
@@ -104,8 +109,7 @@ def seen(snapshot: Snapshot) -> Seen:
     for pod in snapshot.of("Pod"):
         cluster = labels(pod).get(CLUSTER_LABEL, "")
         pods.add(cluster)
-        stays = "deletionTimestamp" not in pod["metadata"]  # one that leaves gets no traffic any more
-        if stays and labels(pod).get(SERVE_LABEL) == "true" and condition_of(pod, "Ready").get("status") == "True":
+        if labels(pod).get(SERVE_LABEL) == "true" and gets_traffic(pod):
             ready[cluster] = ready.get(cluster, 0) + 1
     there = {one["metadata"]["name"] for one in clusters if "deletionTimestamp" not in one["metadata"]}
     pending = dig(service, "status", "pendingServiceStatus", "rayClusterName", default="")

@@ -147,7 +147,7 @@ def account(trips: Sequence[Trip], record: Record) -> Account:
         refused=outcomes[Outcome.REFUSED],
         given_up=outcomes[Outcome.GIVEN_UP],
         by_release={release: dict(count) for release, count in by_release.items()},
-        longest_s=max((one.ended - one.sent for one in good), default=math.nan),
+        longest_s=max((one.took for one in good), default=math.nan),
         pause_s=max((one.pause for one in good), default=math.nan),
         errors=dict(errors.most_common()),
         crossings=tuple(crossings),
@@ -159,7 +159,7 @@ def _crossing(trips: Sequence[Trip], move: Move, since: float) -> Crossing:
     counts = Counter[str]()
     for one in spanning:
         counts[one.release] += one.weight
-    well = [one.ended - one.sent for one in spanning if one.outcome is Outcome.FINISHED]
+    well = [one.took for one in spanning if one.outcome is Outcome.FINISHED]
     told = move.new not in ("", move.old) and any(one.release == move.new for one in trips)
     old = [one for one in trips if since < one.sent < move.at and (not told or one.release == move.old)]
     # On the way back blue is asked all along, by those that keep a connection, or have the rest of a canary's traffic.

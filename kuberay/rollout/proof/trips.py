@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, cast
 
 from bench.records import GIVEN_UP, Record
@@ -56,6 +57,11 @@ class Trip:
     error: str = ""
     weight: int = 1
 
+    @property
+    def took(self) -> float:
+        """Seconds from sending it to its end."""
+        return self.ended - self.sent
+
 
 @dataclass(frozen=True)
 class Load:
@@ -83,11 +89,15 @@ def trip(record: Record) -> Trip:
         outcome = Outcome.REFUSED
     else:
         outcome = Outcome.DROPPED
-    # What follows is bench's advice on its own options.
-    told = redact(record.error).partition(" Give the key:")[0]  # an address may have a password in it
-    error = "" if record.ok else told or "it ended without a finish reason"
+    error = "" if record.ok else _error(record)
     pause = max(record.gaps, default=0.0)
-    return Trip(record.sent, record.ended, outcome, record.served_by, record.ttft, pause, error[:_ERROR_CHARACTERS])
+    return Trip(record.sent, record.ended, outcome, record.served_by, record.ttft, pause, error)
+
+
+def _error(record: Record) -> str:
+    """What went wrong, without bench's advice on its own options; an address in it may have a password."""
+    told = redact(record.error).partition(" Give the key:")[0] or "it ended without a finish reason"
+    return told[:_ERROR_CHARACTERS]
 
 
 def pack(load: Load, moments: Sequence[float], most: int) -> str:
@@ -157,7 +167,7 @@ def _packed(load: Load) -> str:
         at += step / 1000
         row = (
             step,
-            round((one.ended - one.sent) * 1000),
+            round(one.took * 1000),
             -1 if one.ttft is None else round(one.ttft * 1000),
             round(one.pause * 1000),
             releases.index(one.release),
@@ -176,21 +186,13 @@ def _names(found: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _length(trip: Trip) -> float:
-    return trip.ended - trip.sent
-
-
-def _pause(trip: Trip) -> float:
-    return trip.pause
-
-
 def _thinned(trips: Sequence[Trip], moments: Sequence[float], stride: int, near: float) -> list[Trip]:
     """One of ``stride`` finished ones of each release stands for the others, except where it matters."""
     if stride == 1:
         return list(trips)
     finished = [one for one in trips if one.outcome is Outcome.FINISHED]
     # The report names these two.
-    named = {id(max(finished, key=how)) for how in (_length, _pause) if finished}
+    named = {id(max(finished, key=how)) for how in (attrgetter("took"), attrgetter("pause")) if finished}
     kept: list[Trip] = []
     waiting: dict[str, list[Trip]] = {}
     for one in trips:
@@ -213,6 +215,6 @@ def _summed(trips: Sequence[Trip]) -> list[Trip]:
         error = one.error if len(groups) < _MOST_ERRORS else ""
         groups.setdefault((one.release, one.outcome, error), []).append(one)
     return [
-        replace(max(group, key=lambda one: one.ended - one.sent), weight=sum(one.weight for one in group))
+        replace(max(group, key=attrgetter("took")), weight=sum(one.weight for one in group))
         for group in groups.values()
     ]
