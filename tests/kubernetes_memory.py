@@ -8,11 +8,12 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.fake_kubernetes import Reply, Request, status
+from tests.fake_kubernetes import FakeKubernetes, Reply, Request, fake_kubernetes, status
 
 
 @dataclass
@@ -23,6 +24,13 @@ class Memory:
     away: int = 0
     version: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def served(self) -> Generator[FakeKubernetes]:
+        """An API server that answers from it."""
+        with fake_kubernetes() as fake:
+            fake.answer = self.answer
+            yield fake
 
     def answer(self, request: Request) -> Reply:
         if self.away:

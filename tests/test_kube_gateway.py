@@ -22,7 +22,7 @@ from kuberay.rollout.patches import paced
 from kuberay.rollout.proof.load import to_service
 from kuberay.rollout.seen import HELD, Pace
 from kuberay.snapshot import Snapshot
-from tests.fake_kubernetes import FakeKubernetes, fake_kubernetes
+from tests.fake_kubernetes import FakeKubernetes
 from tests.kubernetes_memory import Memory
 from tests.services import rendered, service
 
@@ -35,8 +35,7 @@ GKE = "/apis/networking.gke.io/v1/namespaces/prod"
 @pytest.fixture
 def world() -> Iterator[tuple[FakeKubernetes, Memory]]:
     memory = Memory()
-    with fake_kubernetes() as server:
-        server.answer = memory.answer
+    with memory.served() as server:
         yield server, memory
 
 

@@ -15,7 +15,6 @@ from kuberay.release import CONFIG_KEY
 from kuberay.rollout.examiner import Examiner
 from kuberay.rollout.record import Kind, Place, Record, Verb, Wish
 from kuberay.rollout_config import Rollout
-from tests.fake_kubernetes import fake_kubernetes
 from tests.kubernetes_memory import Memory
 from tests.rollout_world import rollout
 
@@ -32,8 +31,7 @@ def memory() -> Memory:
 
 @pytest.fixture
 def api(memory: Memory, tmp_path: Path) -> Iterator[Api]:
-    with fake_kubernetes() as fake:
-        fake.answer = memory.answer
+    with memory.served() as fake:
         yield Api.connect(kubeconfig=fake.kubeconfig(tmp_path), environ={})
 
 

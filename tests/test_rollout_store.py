@@ -29,7 +29,6 @@ from kuberay.snapshot import Snapshot
 from serve_app.decision import Verb as Decided
 from serve_app.decision import config_map, parse
 from switchyard import app
-from tests.fake_kubernetes import fake_kubernetes
 from tests.kubernetes_memory import Memory
 from tests.services import service
 
@@ -44,8 +43,7 @@ def memory() -> Memory:
 
 @pytest.fixture
 def api(memory: Memory, tmp_path: Path) -> Iterator[Api]:
-    with fake_kubernetes() as fake:
-        fake.answer = memory.answer
+    with memory.served() as fake:
         yield Api.connect(kubeconfig=fake.kubeconfig(tmp_path), environ={})
 
 
@@ -157,8 +155,7 @@ def test_what_does_not_go_while_something_is_under_way_says_what_does(
     kind, warm, said = COMMANDS[command]
     under_way = record(2, "bbb", Outcome.NONE, kind=kind, warm=warm, verdict="pass", by="ada")
     Store(api, "team-a", "llm").create(under_way, [], "{}")
-    with fake_kubernetes() as fake:
-        fake.answer = memory.answer
+    with memory.served() as fake:
         monkeypatch.setenv("KUBECONFIG", fake.kubeconfig(tmp_path))
         done = CliRunner().invoke(app, [command, "llm", "-n", "team-a"])
     assert done.exit_code == 1 and said in done.stderr
@@ -213,8 +210,7 @@ def test_a_promotion_ends_at_a_verdict_that_is_bad(
     store = Store(api, "team-a", "llm")
     examined = record(2, "bbb", Outcome.NONE)
     store.create(examined, [], "{}")
-    with fake_kubernetes() as fake, lease(api, "ada", 30) as first:
-        fake.answer = memory.answer
+    with memory.served() as fake, lease(api, "ada", 30) as first:
         monkeypatch.setenv("KUBECONFIG", fake.kubeconfig(tmp_path))
         assert first.acquire(waiting(1))
         threading.Timer(1, lambda: store.write(replace(examined, verdict="fail"))).start()
@@ -303,8 +299,7 @@ def test_a_part_of_the_traffic_is_for_the_strategy_that_has_parts(
     api: Api, memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Store(api, "team-a", "llm").create(record(2, "bbb", Outcome.NONE, verdict="pass"), [], "{}")
-    with fake_kubernetes() as fake:
-        fake.answer = memory.answer
+    with memory.served() as fake:
         monkeypatch.setenv("KUBECONFIG", fake.kubeconfig(tmp_path))
         done = CliRunner().invoke(app, ["promote", "llm", "-n", "team-a", "--to", "10"])
     assert done.exit_code == 1 and "switches all at once" in done.stderr
