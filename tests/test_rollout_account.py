@@ -148,7 +148,7 @@ def test_a_warm_rollback_has_its_move_at_its_end_and_an_abort_has_none() -> None
 
 def test_without_requests_it_says_how_to_send_some() -> None:
     found = account([], record())
-    assert found.sentence.startswith("No requests were sent: with --load N")
+    assert found.sentence.startswith("No requests are kept: with --load N")
     assert math.isnan(found.longest_s) and found.to_json()["longest_s"] is None
     assert found.to_json()["crossings"][0]["ratio"] is None
 

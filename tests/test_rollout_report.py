@@ -103,7 +103,7 @@ def test_a_rollback_shows_its_drops_and_both_moves() -> None:
 def test_without_a_load_the_page_says_so_and_shows_the_rest() -> None:
     html = drawn(world.bare())
     said = words(html)
-    assert "No requests were sent: with --load N" in said
+    assert "No requests are kept: with --load N" in said
     assert "<svg" not in html and "aborted: the verdict is bad" in said and "fail latency" in said
     assert "validated" in said and "What changed" in said
 
@@ -203,7 +203,7 @@ def test_report_writes_the_page_and_its_pictures(run: Run, tmp_path: Path) -> No
 def test_report_of_an_older_revision_has_a_place_of_its_own(run: Run, tmp_path: Path) -> None:
     done = run("report", "1")
     assert done.exit_code == 0, done.output
-    assert "No requests were sent" in done.stdout
+    assert "No requests are kept" in done.stdout
     assert (tmp_path / "build/rollouts/llm-1.html").is_file()
 
 
@@ -212,6 +212,8 @@ def test_report_as_data_writes_no_file(run: Run, tmp_path: Path) -> None:
     found: dict[str, Any] = json.loads(done.stdout)
     assert found["requests"]["dropped"] == 0 and found["loads"][0]["streams"] == 8
     assert not (tmp_path / "build").exists()
+    both = run("report", "2", "-o", "json", "--out", "both.html")
+    assert json.loads(both.stdout) == found and "Wrote both.html" in both.stderr
 
 
 def test_report_of_what_is_not_kept(run: Run) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -217,6 +219,43 @@ def test_a_promotion_ends_at_a_verdict_that_is_bad(
         done = CliRunner().invoke(app, ["promote", "llm", "-n", "team-a"])
     assert done.exit_code == 1
     assert "is held because its verdict is bad. switchyard promote --force --reason WHY lets it serve" in done.stdout
+
+
+def test_ctrl_c_does_not_take_back_what_was_asked_for_and_says_so(
+    api: Api, memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(api, "team-a", "llm")
+    store.create(record(2, "bbb", Outcome.NONE), [], "{}")
+    with memory.served() as fake, lease(api, "ada", 30) as first:
+        monkeypatch.setenv("KUBECONFIG", fake.kubeconfig(tmp_path))
+        assert first.acquire(waiting(1))
+        threading.Timer(3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        done = CliRunner().invoke(app, ["promote", "llm", "-n", "team-a", "-m", "early"])
+    assert done.exit_code == 130 and "there is no verdict yet: it gets the traffic once that is good" in done.stdout
+    assert "What you asked for is recorded" in done.stderr and "switchyard abort takes it back" in done.stderr
+    assert store.read(2).wish.verb is Verb.PROMOTE
+
+
+@pytest.mark.parametrize("command", ["rollback", "report"])
+def test_a_name_where_a_revision_stands_is_told_its_place(command: str) -> None:
+    done = CliRunner().invoke(app, [command, "llm"])
+    assert done.exit_code == 2 and "'llm' is no number. Name the service with -f or --name." in done.stderr
+
+
+def test_the_history_of_a_service_that_is_none_says_so(
+    api: Api, memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with memory.served() as fake:
+        monkeypatch.setenv("KUBECONFIG", fake.kubeconfig(tmp_path))
+        done = CliRunner().invoke(app, ["history", "lllm", "-n", "team-a"])
+        assert done.exit_code == 1 and "lllm" in done.stderr
+        memory.objects["/apis/ray.io/v1/namespaces/team-a/rayservices/llm"] = {"metadata": {"name": "llm"}}
+        none = CliRunner().invoke(app, ["history", "llm", "-n", "team-a"])
+        assert none.exit_code == 0 and "No revision of llm has been kept" in none.stdout
+        store = Store(api, "team-a", "llm")
+        store.create(record(2, "bbb", Outcome.NONE), [], "{}")
+        store.wish(2, Wish(Verb.PROMOTE, "bob", "early"))
+        assert "promote wished by bob: early" in CliRunner().invoke(app, ["history", "llm", "-n", "team-a"]).stdout
 
 
 def outlook(*objects: dict[str, Any], unreadable: tuple[str, ...] = ()) -> Outlook:

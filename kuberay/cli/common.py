@@ -47,8 +47,20 @@ class Target(NamedTuple):
     name: str
 
 
+def revision_number(given: str) -> int:
+    """The number of a revision, where a service's name comes easily to mind.
+
+    Raises:
+        typer.BadParameter: it is no number.
+    """
+    try:
+        return int(given)
+    except ValueError:
+        raise typer.BadParameter(f"{given!r} is no number. Name the service with -f or --name.") from None
+
+
 def target(name: str | None, file: str | None, namespace: str | None, context: str | None) -> Target:
-    """Which service is meant: by name, else by file.
+    """Which service is meant: by name, else by file, which may come from the environment.
 
     Raises:
         ConfigError: neither is given.

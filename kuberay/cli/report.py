@@ -6,6 +6,7 @@ They change nothing in the cluster. Exit codes: 0 done, 1 failed, 2 (``diff``) d
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from kuberay.cli.common import (
     Target,
     fail,
     one_of,
+    revision_number,
     target,
 )
 from kuberay.errors import KubeRayError
@@ -36,6 +38,7 @@ def history(
 
     Example: switchyard history -f deploy/gke-l4.yaml
     """
+    from kuberay.api.kinds import RAYSERVICE
     from kuberay.rollout.show import as_json, table
     from kuberay.rollout.store import Store
 
@@ -43,13 +46,15 @@ def history(
     try:
         there = target(name, file, namespace, context)
         known = Store(there.api, there.namespace, there.name).all()
+        if not known:
+            there.api.get(RAYSERVICE, there.name, there.namespace)  # a name that is none says so
     except KubeRayError as error:
         fail(error)
     print(json.dumps([as_json(one) for one in known], indent=2) if output == "json" else table(known, there.name))
 
 
 def report(
-    revision: Annotated[int | None, typer.Argument(help="Default: the newest.")] = None,
+    revision: Annotated[int | None, typer.Argument(parser=revision_number, help="Default: the newest.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the service, instead of a file.")] = None,
     file: MaybeFileOption = None,
     namespace: NamespaceOption = None,
@@ -91,7 +96,7 @@ def report(
         fail(KubeRayError(f"The report cannot be written: {error}. Name another file with --out."))
     if output == "text":
         print(found.account.sentence)
-        print(f"Wrote {', '.join(map(str, made))}.")
+    print(f"Wrote {', '.join(map(str, made))}.", file=sys.stdout if output == "text" else sys.stderr)
 
 
 def compared(there: Target, old: int, new: int, output: str) -> bool:

@@ -29,6 +29,7 @@ from kuberay.cli.common import (
     heed_refusals,
     one_of,
     prices_of,
+    revision_number,
     target,
 )
 from kuberay.cli.proof import LoadOption, LoadOutOption, LoadPauseOption, LoadTokensOption, LoadUrlOption, proof
@@ -43,6 +44,11 @@ if TYPE_CHECKING:
 Say = Callable[[str, str], None]
 _AGAIN = "{} has retired before: KubeRay may delete it at once after the switch, and with it the warm way back"
 AutoOption = Annotated[bool, typer.Option("--auto", help="Promote on a good verdict, abort on a bad one.")]
+_STANDS = "The rollout stays where it is: the same command goes on with it."
+_WISHED = (
+    "What you asked for is recorded, and is done by whoever executes this rollout, now or later: the same command goes "
+    "on with it{}."
+)
 ReasonOption = Annotated[str, typer.Option("--reason", "-m", help="Why; it is kept in the history.")]
 
 
@@ -135,7 +141,9 @@ def abort(
 
 
 def rollback(
-    revision: Annotated[int | None, typer.Argument(help="Default: the last other release that served.")] = None,
+    revision: Annotated[
+        int | None, typer.Argument(parser=revision_number, help="Default: the last other release that served.")
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the service, instead of a file.")] = None,
     file: MaybeFileOption = None,
     namespace: NamespaceOption = None,
@@ -222,13 +230,15 @@ def _wish(
     store = _store(there)
     record = begin.running(store.all())
     if record is None:
-        raise Refused(f"No rollout of {there.name} is under way. switchyard history shows what was.")
+        about = f"{there.name} in namespace {there.namespace}"
+        raise Refused(f"No rollout of {about} is under way. switchyard history shows what was.")
     if record.kind is Kind.ROLLBACK and verb is not Verb.ABORT:
         begin.may_replace(record)  # it says what ends it
     if verb is Verb.PROMOTE and record.verdict == "fail" and not force:
         raise Refused(
-            f"The verdict on revision {record.number} is bad; switchyard report {record.number} shows why. "
-            "switchyard abort takes it back; --force with --reason promotes it all the same."
+            f"The verdict on revision {record.number} is bad. What shows why: switchyard report {record.number} "
+            f"--name {there.name} -n {there.namespace}. What takes it back: switchyard abort. --force with --reason "
+            "promotes it all the same."
         )
     if to < 100 and not record.incremental:
         raise Refused(f"--to is for the incremental strategy; {there.name} switches all at once ({record.strategy}).")
@@ -239,8 +249,14 @@ def _wish(
         say(verb.value, f"revision {record.number}: release {record.green.release}{part}")
         if other != record.green.release:
             say(verb.value, f"note: {file} is another release ({other}) than the one that is promoted")
-        # A promotion may end where it was wished to, where something went wrong, or before a verdict that is bad.
-        return drive(there.api, there.namespace, record, say, leave=("hold",) if verb is Verb.PROMOTE else ())
+        promote = verb is Verb.PROMOTE
+        if promote and not (record.verdict or force):
+            say(verb.value, "there is no verdict yet: it gets the traffic once that is good")
+        try:
+            # A promotion may end where it was wished to, where something went wrong, or before a verdict that is bad.
+            return drive(there.api, there.namespace, record, say, leave=("hold",) if promote else ())
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(_WISHED.format(", switchyard abort takes it back" if promote else "")) from None
 
 
 def _rollback(there: Target, streams: Proof, revision: int | None, say: Say, *, yes: bool) -> Stand:
@@ -262,8 +278,8 @@ def _rollback(there: Target, streams: Proof, revision: int | None, say: Say, *, 
         return _wish(there, streams, Verb.ABORT, "rolled back", say)  # it is being watched still
     way = begin.way_back(known, now, revision)
     say("plan", way.text)
-    if not yes and sys.stdin.isatty():
-        typer.confirm("Go?", abort=True)
+    if not yes:
+        typer.confirm("Go?", abort=True, err=True)
     record = begin.back(store, known, snapshot, way)
     if begin.retires_again(known, record):
         say("plan", _AGAIN.format(record.blue.cluster))
@@ -288,8 +304,8 @@ def _ending(output: str, wanted: Collection[str] = ("serves",)) -> Iterator[tupl
         yield say, done
     except KubeRayError as error:
         fail(error)
-    except KeyboardInterrupt:
-        print("\nStopped. The rollout stays where it is: the same command goes on with it.", file=sys.stderr)
+    except KeyboardInterrupt as stopped:
+        print(f"\nStopped. {stopped.args[0] if stopped.args else _STANDS}", file=sys.stderr)
         raise typer.Exit(130) from None
     record, trouble = done[0]
     told = as_json(record) | {"trouble": trouble}

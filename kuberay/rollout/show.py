@@ -57,7 +57,7 @@ def table(records: Sequence[Record], service: str) -> str:
     if not records:
         return f"No revision of {service} has been kept. switchyard deploy or switchyard rollout makes the first."
     found = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("REVISION", "RELEASE", "KIND", "OUTCOME", "VERDICT", "BY", "BEGAN", "TOOK", "WHY"):
+    for column in ("REVISION", "RELEASE", "KIND", "OUTCOME", "VERDICT", "BY", "BEGAN (UTC)", "TOOK", "WHY"):
         found.add_column(column, no_wrap=column != "WHY")
     serving = next((one for one in reversed(records) if one.outcome is Outcome.SERVES), None)
     for one in records:
@@ -70,12 +70,18 @@ def table(records: Sequence[Record], service: str) -> str:
             one.by or "-",
             one.began[:19].replace("T", " "),
             _took(one),
-            one.why,
+            one.why or _wished(one),
         )
     console = Console(width=160, highlight=False)
     with console.capture() as capture:
         console.print(found)
     return capture.get().rstrip()
+
+
+def _wished(record: Record) -> str:
+    """What somebody wants of one that has not ended, and that is not done yet."""
+    wish = record.wish
+    return f"{wish.verb} wished by {wish.by}{f': {wish.reason}' if wish.reason else ''}" if wish.verb else ""
 
 
 def _took(record: Record) -> str:

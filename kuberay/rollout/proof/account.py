@@ -90,7 +90,7 @@ class Account:
     def sentence(self) -> str:
         """What one wants to know first."""
         if not self.sent:
-            return "No requests were sent: with --load N, N streams run during the whole rollout."
+            return "No requests are kept: with --load N, N streams run beside a command, and are kept when it ends."
         said = f"{self.dropped} of {self.sent} requests dropped"
         said += f", {self.refused} refused with Retry-After" if self.refused else ""
         said += f", {self.given_up} given up when the command was ended" if self.given_up else ""

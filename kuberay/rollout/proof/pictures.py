@@ -36,7 +36,8 @@ def draw(story: Story) -> tuple[list[Picture], str]:
     if not trips:
         return (
             [],
-            "No requests were sent beside this rollout, so there is no picture of its traffic. --load sends some.",
+            "No requests beside this rollout are kept, so there is no picture of its traffic. --load sends some, and "
+            "keeps them when its command ends.",
         )
     try:
         return _drawn(story, trips), ""

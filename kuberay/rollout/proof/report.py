@@ -90,7 +90,7 @@ def _tiles(story: Story, found: Account) -> str:
         if math.isfinite(one.ratio):
             kind = "good" if one.ratio <= MOST_RATIO else "bad"
             tiles.append(("p99 first token, after over before", f"{one.ratio:.2f}", kind))
-    if story.phases:
+    if story.phases and not record.running:
         tiles.append(("took", _duration(story.phases[-1].begins - story.began), ""))
     return (
         '<div class="tiles">'
