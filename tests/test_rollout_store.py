@@ -242,6 +242,26 @@ def test_a_name_where_a_revision_stands_is_told_its_place(command: str) -> None:
     assert done.exit_code == 2 and "'llm' is no number. Name the service with -f or --name." in done.stderr
 
 
+def test_a_rollback_asks_and_takes_no_answer_for_no(
+    api: Api, memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory.objects["/apis/ray.io/v1/namespaces/team-a/rayservices/llm"] = {
+        "kind": "RayService",
+        "metadata": {"name": "llm", "annotations": {RELEASE: "bbb"}},
+        "status": {"activeServiceStatus": {"rayClusterName": "c2"}},
+    }
+    store = Store(api, "team-a", "llm")
+    for number, release in ((1, "aaa"), (2, "bbb")):
+        store.create(record(number, release), [], "{}")
+    with memory.served() as fake:
+        monkeypatch.setenv("KUBECONFIG", fake.kubeconfig(tmp_path))
+        for given, said in (("", "nobody answered. With --yes nobody is asked"), ("n\n", "Nothing was changed.")):
+            done = CliRunner().invoke(app, ["rollback", "--name", "llm", "-n", "team-a"], input=given)
+            assert done.exit_code == 1 and "has no cluster any more: a new one is started" in done.stdout
+            assert said in done.stderr
+    assert [one.number for one in store.all()] == [1, 2]
+
+
 def test_the_history_of_a_service_that_is_none_says_so(
     api: Api, memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ from kuberay.cli.common import (
     OutputOption,
     TimeoutOption,
     YesOption,
+    agreed,
     checked,
     fail,
     heed_refusals,
@@ -190,7 +191,7 @@ def delete(
         there = target(name, file, namespace, context)
         if not yes:
             where = f"{there.name} in namespace {there.namespace} of {there.api.context}"
-            typer.confirm(f"Delete {where}, with all its releases?", abort=True)
+            agreed(f"Delete {where}, with all its releases?")
         lifecycle.delete(there.api, there.namespace, there.name, _say)
         for text in lifecycle.gone(there.api, there.namespace, there.name, timeout):
             _say(text)

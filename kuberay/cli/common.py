@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
 
 import typer
 
@@ -47,16 +47,16 @@ class Target(NamedTuple):
     name: str
 
 
-def revision_number(given: str) -> int:
-    """The number of a revision, where a service's name comes easily to mind.
+def revision_argument(default: str) -> Any:
+    """The number of a revision, where a service's name comes easily to mind."""
 
-    Raises:
-        typer.BadParameter: it is no number.
-    """
-    try:
-        return int(given)
-    except ValueError:
-        raise typer.BadParameter(f"{given!r} is no number. Name the service with -f or --name.") from None
+    def number(given: str) -> int:
+        try:
+            return int(given)
+        except ValueError:
+            raise typer.BadParameter(f"{given!r} is no number. Name the service with -f or --name.") from None
+
+    return typer.Argument(parser=number, metavar="REVISION", help=f"Default: {default}.")
 
 
 def target(name: str | None, file: str | None, namespace: str | None, context: str | None) -> Target:
@@ -92,6 +92,21 @@ def checked(file: str) -> Service:
     if found := violations(ray_service(service, release_of(service)).to_object()):
         raise ConfigError("KubeRay would refuse this RayService:\n" + "\n".join(f"  {one}" for one in found))
     return service
+
+
+def agreed(question: str) -> None:
+    """Ask before what cannot be taken back at once.
+
+    Raises:
+        Refused: the answer was no, or nobody is there to answer.
+    """
+    try:
+        if typer.confirm(question, err=True):
+            return
+    except typer.Abort:
+        print(file=sys.stderr)
+        raise Refused("Nothing was changed: nobody answered. With --yes nobody is asked.") from None
+    raise Refused("Nothing was changed.")
 
 
 def prices_of(ctx: typer.Context, file: str) -> Prices:

@@ -21,7 +21,7 @@ from kuberay.cli.common import (
     Target,
     fail,
     one_of,
-    revision_number,
+    revision_argument,
     target,
 )
 from kuberay.errors import KubeRayError
@@ -54,7 +54,7 @@ def history(
 
 
 def report(
-    revision: Annotated[int | None, typer.Argument(parser=revision_number, help="Default: the newest.")] = None,
+    revision: Annotated[int | None, revision_argument("the newest")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the service, instead of a file.")] = None,
     file: MaybeFileOption = None,
     namespace: NamespaceOption = None,

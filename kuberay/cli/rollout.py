@@ -24,12 +24,13 @@ from kuberay.cli.common import (
     OutputOption,
     Target,
     YesOption,
+    agreed,
     checked,
     fail,
     heed_refusals,
     one_of,
     prices_of,
-    revision_number,
+    revision_argument,
     target,
 )
 from kuberay.cli.proof import LoadOption, LoadOutOption, LoadPauseOption, LoadTokensOption, LoadUrlOption, proof
@@ -141,9 +142,7 @@ def abort(
 
 
 def rollback(
-    revision: Annotated[
-        int | None, typer.Argument(parser=revision_number, help="Default: the last other release that served.")
-    ] = None,
+    revision: Annotated[int | None, revision_argument("the last other release that served")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the service, instead of a file.")] = None,
     file: MaybeFileOption = None,
     namespace: NamespaceOption = None,
@@ -279,7 +278,7 @@ def _rollback(there: Target, streams: Proof, revision: int | None, say: Say, *, 
     way = begin.way_back(known, now, revision)
     say("plan", way.text)
     if not yes:
-        typer.confirm("Go?", abort=True, err=True)
+        agreed("Go?")
     record = begin.back(store, known, snapshot, way)
     if begin.retires_again(known, record):
         say("plan", _AGAIN.format(record.blue.cluster))
