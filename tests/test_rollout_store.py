@@ -31,6 +31,7 @@ from kuberay.snapshot import Snapshot
 from serve_app.decision import Verb as Decided
 from serve_app.decision import config_map, parse
 from switchyard import app
+from tests.fake_kubernetes import status
 from tests.kubernetes_memory import Memory
 from tests.services import service
 
@@ -272,6 +273,12 @@ def test_the_history_of_a_service_that_is_none_says_so(
         memory.objects["/apis/ray.io/v1/namespaces/team-a/rayservices/llm"] = {"metadata": {"name": "llm"}}
         none = CliRunner().invoke(app, ["history", "llm", "-n", "team-a"])
         assert none.exit_code == 0 and "No revision of llm has been kept" in none.stdout
+        fake.answer = lambda asked: (
+            status(403, "Forbidden", "not for you") if "rayservices" in asked.path else memory.answer(asked)
+        )
+        looker = CliRunner().invoke(app, ["history", "lllm", "-n", "team-a"])
+        assert looker.exit_code == 0 and "No revision of lllm has been kept" in looker.stdout
+        fake.answer = memory.answer
         store = Store(api, "team-a", "llm")
         store.create(record(2, "bbb", Outcome.NONE), [], "{}")
         store.wish(2, Wish(Verb.PROMOTE, "bob", "early"))

@@ -5,6 +5,7 @@ They change nothing in the cluster. Exit codes: 0 done, 1 failed, 2 (``diff``) d
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -24,7 +25,7 @@ from kuberay.cli.common import (
     revision_argument,
     target,
 )
-from kuberay.errors import KubeRayError
+from kuberay.errors import Forbidden, KubeRayError
 
 
 def history(
@@ -46,8 +47,9 @@ def history(
     try:
         there = target(name, file, namespace, context)
         known = Store(there.api, there.namespace, there.name).all()
-        if not known:
-            there.api.get(RAYSERVICE, there.name, there.namespace)  # a name that is none says so
+        with contextlib.suppress(Forbidden):
+            if not known:
+                there.api.get(RAYSERVICE, there.name, there.namespace)  # a name that is none says so
     except KubeRayError as error:
         fail(error)
     print(json.dumps([as_json(one) for one in known], indent=2) if output == "json" else table(known, there.name))
