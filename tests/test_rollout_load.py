@@ -317,7 +317,7 @@ def test_what_is_refused_sends_nothing(
     fake.answer = lambda request: Reply({"metadata": {"resourceVersion": "1"}, "items": []})
     monkeypatch.setenv("KUBECONFIG", fake.kubeconfig(tmp_path))
     done = CliRunner().invoke(app, [command, "llm", "-n", "prod", "--load", "2", "--load-out", str(tmp_path / "o")])
-    assert done.exit_code == 1 and "No rollout of llm is under way" in done.stderr
+    assert done.exit_code == 1 and "No rollout of llm in namespace prod is under way" in done.stderr
     assert [request.path for request in fake.requests] == ["/api/v1/namespaces/prod/configmaps"]
     assert not (tmp_path / "o").exists()
 
