@@ -434,6 +434,9 @@ def test_a_cluster_that_retires_a_second_time_is_known() -> None:
     assert not begin.retires_again([record(1, "r1"), there, back], back)
     assert begin.retires_again([record(1, "r1"), there, back, again], again)
     assert not begin.retires_again([record(1, "r1")], record(1, "r1", Outcome.NONE)), "nothing is blue at first"
+    taken = replace(there, outcome=Outcome.ROLLED_BACK, times={"switched": NOW_TEXT})
+    assert begin.retires_again([record(1, "r1"), taken, back], replace(back, blue=taken.blue)), "it came back soon"
+    assert not begin.retires_again([replace(taken, times={}), back], replace(back, blue=taken.blue)), "never switched"
 
 
 @pytest.mark.parametrize(("number", "said"), [(3, "serves already"), (9, "kept are: 1, 2, 3")])

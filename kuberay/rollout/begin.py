@@ -196,7 +196,7 @@ def back(store: Store, known: list[Record], snapshot: Snapshot, way: Way) -> Rec
 def retires_again(known: list[Record], record: Record) -> bool:
     """Whether blue has retired before and come back. KubeRay's operator then remembers its first deletion time."""
     return any(
-        one.blue.cluster == record.blue.cluster != "" and one.outcome is Outcome.SERVES
+        one.blue.cluster == record.blue.cluster != "" and (one.outcome is Outcome.SERVES or "switched" in one.times)
         for one in known
         if one.number != record.number
     )

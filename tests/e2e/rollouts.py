@@ -91,6 +91,10 @@ class Service:
         service = self.api.get(kinds.RAYSERVICE, self.name, self.namespace)
         return dig(service, "status", "activeServiceStatus", "rayClusterName", default="")
 
+    def restart_operator(self) -> None:
+        for pod in self.api.list(kinds.POD, selector="app.kubernetes.io/name=kuberay-operator"):
+            self.api.delete(kinds.POD, pod["metadata"]["name"], pod["metadata"]["namespace"])
+
     def clusters(self) -> set[str]:
         """RayClusters that have pods, or will."""
         pods = self.api.list(kinds.POD, self.namespace, selector=f"app.kubernetes.io/instance={self.name}")

@@ -116,8 +116,7 @@ def test_a_held_release_survives_its_operator_and_its_command_and_is_promoted_fr
     verdict_of_last(service)
     process.send_signal(signal.SIGKILL)
     process.wait(10)
-    for pod in service.api.list(kinds.POD, selector="app.kubernetes.io/name=kuberay-operator"):
-        service.api.delete(kinds.POD, pod["metadata"]["name"], pod["metadata"]["namespace"])
+    service.restart_operator()
     time.sleep(15)
     assert service.active() == before, "nobody decided"
     preview = service.api.get(kinds.SERVICE, "llm-preview", service.namespace)
@@ -180,6 +179,7 @@ def test_a_bad_release_that_was_promoted_is_rolled_back_by_the_watch(service: Se
 @pytest.mark.slow
 def test_a_release_that_dies_while_it_is_watched_is_rolled_back(service: Service) -> None:
     before = service.active()
+    service.restart_operator()  # it forgets when blue retired before, after which it would delete it at the switch
     service.tokens = 98
     process = service.start("rollout", "--auto", "-o", "json", more={"SWITCHYARD__ROLLOUT__WATCH__SECONDS": "120"})
     store = Store(service.api, service.namespace, service.name)
