@@ -54,11 +54,21 @@ LAPTOP_ENV: dict[str, str] = {
 }
 
 
-def haproxy_env(max_request_s: float) -> dict[str, str]:
+KEEP_ALIVE_S = 620
+"""For so long a client's connection may be without a request (``http_options.keep_alive_timeout_s``).
+
+Who keeps connections must be the first to close them, or sends a request into one that is being closed. Google's load
+balancers keep them for 600 s and ask for more than that (https://cloud.google.com/load-balancing/docs/https), the API
+server for 90 s, which is Serve's own default.
+"""
+
+
+def haproxy_env(max_request_s: float, keep_alive_s: int = KEEP_ALIVE_S) -> dict[str, str]:
     """What HAProxy must be told so that it does not end a request before the service itself would.
 
-    A change of the replicas is a reload: a new HAProxy takes over, and the old one goes on with the requests it has,
-    for as long as this (Ray's default: 120 s). Its ``timeout client`` (3600 s) needs nothing: measured, HAProxy 2.8
-    counts it only while it waits for the client, and Ray sets no ``timeout server``.
+    A change of the replicas is a reload: a new HAProxy takes over, and the old one goes on with the connections it has,
+    for as long as this (Ray's default: 120 s), then cuts them. On each it takes one more request: a stream that was
+    running comes to its end, its connection waits, and the last request begins. Its ``timeout client`` (3600 s) needs
+    nothing: measured, HAProxy 2.8 counts it only while it waits for the client, and Ray sets no ``timeout server``.
     """
-    return {"RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(math.ceil(max_request_s) + 5)}
+    return {"RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(math.ceil(2 * max_request_s) + keep_alive_s + 5)}

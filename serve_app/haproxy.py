@@ -4,7 +4,8 @@ Three things are changed:
 
 * It ends with the process that started it (see :mod:`serve_app.lifetime`).
 * It takes headers out of requests by which a client would tell Serve how to treat it: Serve obeys them before our own
-  code sees the request. Ray's template has no place for a rule, so HAProxy is given a copy of the file with one more.
+  code sees the request. Ray's template has no place for a rule, so Ray's file, written anew before each start, gets
+  one more. It keeps its name: by that name on the command line Ray knows which processes to signal after a reload.
 * It does not splice. With ``option splice-request``, which Ray sets, HAProxy 2.8 stops watching a client whose body
   came in a packet after the headers, as most clients send it: the client leaves, and the engine goes on to the end.
 """
@@ -17,6 +18,7 @@ import random
 import re
 import socket
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 from serve_app.lifetime import end_with_parent
@@ -38,24 +40,26 @@ def run() -> None:
         binary: str = get_haproxy_binary()
     except (ImportError, FileNotFoundError):
         sys.exit("switchyard-haproxy: no HAProxy is installed. Install ray[serve], which brings one.")
-    os.execv(binary, [binary, NO_SPLICE, *_own_configuration(sys.argv[1:])])
+    _add_rules(sys.argv[1:])
+    os.execv(binary, [binary, NO_SPLICE, *sys.argv[1:]])
 
 
-def _own_configuration(arguments: list[str]) -> list[str]:
-    """The arguments with the file after ``-f`` replaced by ours; as they are if that cannot be made."""
-    for index, argument in enumerate(arguments[:-1]):
-        if argument == "-f":
-            theirs = Path(arguments[index + 1])
-            ours = theirs.with_name(f"switchyard-{theirs.name}")
+def _add_rules(arguments: list[str]) -> None:
+    """Add the rules to the file after ``-f``; it stays as it is where that cannot be done."""
+    for name, value in pairwise(arguments):
+        if name == "-f":
+            configuration = Path(value)
             with contextlib.suppress(OSError):
-                ours.write_text(without_headers(theirs.read_text()))
-                return [*arguments[: index + 1], str(ours), *arguments[index + 2 :]]
-    return arguments
+                whole = configuration.with_name(f"{configuration.name}.switchyard")
+                whole.write_text(without_headers(configuration.read_text()))
+                whole.replace(configuration)
 
 
 def without_headers(configuration: str) -> str:
-    """Ray's configuration with a rule for each of :data:`DROPPED_HEADERS` at the head of its HTTP frontend."""
+    """Ray's configuration with a rule for each of :data:`DROPPED_HEADERS` at the head of its HTTP frontend, once."""
     rules = "".join(f"    http-request del-header {name}\n" for name in DROPPED_HEADERS)
+    if rules in configuration:
+        return configuration
     return _FRONTEND.sub(lambda found: found[0] + rules, configuration, count=1)
 
 

@@ -24,6 +24,7 @@ import httpx2
 from models.store import Report
 from serve_app import http, lifetime, preflight, progress
 from serve_app.config import ServiceConfig
+from serve_app.environment import KEEP_ALIVE_S
 from serve_app.errors import StartError
 from serve_app.run_environment import set_environment
 
@@ -100,7 +101,7 @@ def _start_ray(config: ServiceConfig, dashboard: bool) -> tuple[str, Path]:
             logging_level=logging.ERROR,
             configure_logging=True,
         )
-        serve.start(http_options={"port": config.serving.port})
+        serve.start(http_options={"port": config.serving.port, "keep_alive_timeout_s": KEEP_ALIVE_S})
     except Exception as error:
         raise StartError(f"Ray did not start: {_first_line(str(error))}") from error
     finally:

@@ -49,6 +49,7 @@ from kuberay.manifests.surroundings import (
 )
 from kuberay.names import GATE, INCREMENTAL, RELEASE
 from kuberay.release import API_KEYS_FILE, CONFIG_KEY, Release
+from serve_app.environment import KEEP_ALIVE_S
 
 RAY_VERSION = "2.60.0"
 APPLICATION = "llm"
@@ -162,7 +163,11 @@ def serve_config(service: Service) -> str:
     }
     data: Json = {
         "proxy_location": "EveryNode",
-        "http_options": {"host": "0.0.0.0", "port": WORKER_PORTS["serve"]},
+        "http_options": {
+            "host": "0.0.0.0",
+            "port": WORKER_PORTS["serve"],
+            "keep_alive_timeout_s": KEEP_ALIVE_S,
+        },
         "applications": [
             {
                 "name": APPLICATION,

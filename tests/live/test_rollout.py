@@ -78,3 +78,14 @@ def test_the_watch_finds_what_it_counts_in_the_metrics(tiny: Service) -> None:
 
     # Ray's exporter is told every ten seconds or so, and the canary is counted too.
     wait_until(as_the_engine_counts, 60, "Ray's exporter to say what vLLM counts")
+
+
+def test_ray_knows_its_haproxy_by_its_command_line(tiny: Service) -> None:
+    """It sends a retired process its signal only where it recognises it; this is counted by the same rule."""
+    name = "ray_serve_haproxy_process_count"
+
+    def counted() -> list[str]:
+        lines = metrics_of(tiny, name).splitlines()
+        return [line.rsplit(" ", 1)[1] for line in lines if line.startswith(f"{name}{{")]
+
+    wait_until(lambda: counted() == ["1.0"], 60, lambda: f"one HAProxy to be counted, {counted()}")

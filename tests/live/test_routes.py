@@ -157,7 +157,8 @@ def test_haproxy_answers_and_leaves_a_request_its_time(tiny: Service):
     assert haproxy.name() == "haproxy"
     command = haproxy.cmdline()
     configuration = Path(command[command.index("-f") + 1]).read_text()
-    assert "hard-stop-after 605s" in configuration  # serving.max_request_s is 600
+    assert "hard-stop-after 1825s" in configuration  # serving.max_request_s is 600
+    assert "timeout http-keep-alive 620s" in configuration
     assert "timeout server" not in configuration
     assert "del-header x-request-timeout-seconds" in configuration
 
