@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -23,6 +23,7 @@ API_KEY_VARIABLE = "SWITCHYARD_API_KEY"
 TIMEOUT_S = 600.0
 _CONNECT_S = 30.0
 _KEEP_ALIVE_S = 2.0  # below uvicorn's 5 s: a connection that the server closes just now would be a failure of ours
+_END_S = 1.0
 _MAX_LINE = 4 << 20  # an event larger than this is no event
 
 
@@ -151,6 +152,7 @@ async def _follow(response: aiohttp.ClientResponse, course: _Course, stream: boo
         course.error = f"answered with {media} instead of {wanted}: check the address and --api"
     elif stream:
         await _events(response.content, course)
+        await _to_the_end(response.content)
     else:
         course.answer.whole(await response.read())
         course.marks.append(time.perf_counter())
@@ -175,6 +177,14 @@ async def _events(content: aiohttp.StreamReader, course: _Course) -> None:
                 return
         if len(rest) > _MAX_LINE:
             raise Malformed(f"a line of the stream is longer than {_MAX_LINE} bytes")
+
+
+async def _to_the_end(content: aiohttp.StreamReader) -> None:
+    """Wait for the end behind the last event: to leave before it ends the connection, as if the client had gone."""
+    with suppress(TimeoutError, aiohttp.ClientError):
+        async with asyncio.timeout(_END_S):
+            while await content.readany():
+                pass
 
 
 def _why(error: BaseException) -> str:

@@ -26,6 +26,7 @@ MODES = (
     "refuses",  # 503 in the envelope
     "key",  # 401 without the right key
     "hangs",  # sends two tokens, then nothing
+    "lingers",  # ends the stream a moment after its last event
 )
 KEY = "sk-secret"
 
@@ -130,6 +131,8 @@ class BenchServer:
         for event in self._last(request.path, usage):
             await response.write(_event(event))
         await response.write(b"data: [DONE]\r\n\r\n")
+        if self.mode == "lingers":
+            await asyncio.sleep(0.1)
         return response
 
     async def _end_badly(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:

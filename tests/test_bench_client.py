@@ -48,6 +48,13 @@ async def test_a_stream_is_recorded_token_by_token(api: Api) -> None:
     assert record.served_by == ("r1" if api == "generate" else "")
 
 
+async def test_the_client_stays_until_the_stream_has_ended() -> None:
+    async with BenchServer(mode="lingers") as server:
+        record = await ask(server)
+        assert server.left == server.running == 0
+    assert record.ok
+
+
 @pytest.mark.parametrize("api", APIS)
 async def test_a_whole_answer_comes_at_once(api: Api) -> None:
     async with BenchServer(answer=["It", " is"]) as server:

@@ -28,6 +28,7 @@ class PodSide:
     def __init__(self, serve: Callable[[PodSide, socket.socket, bytes], None]) -> None:
         self.serve = serve
         self.requests: list[str] = []
+        self.busy = 0  # so many are turned away first
         self.ended = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -56,6 +57,11 @@ class PodSide:
             head += client.recv(4096)
         text = head.decode()
         self.requests.append(text)
+        if self.busy:
+            self.busy -= 1
+            client.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+            client.close()
+            return
         key = next(line.split(": ")[1] for line in text.split("\r\n") if line.lower().startswith("sec-websocket-key"))
         accept = base64.b64encode(hashlib.sha1(key.encode() + GUID).digest()).decode()
         client.sendall(
@@ -136,6 +142,16 @@ def test_much_data_arrives_whole(pod: PodSide, tmp_path: Path) -> None:
     text = b"abcdefgh" * 25_000
     with api_for(pod.url, tmp_path).forward("llm-head", 8000, "prod") as forward:
         assert ask(forward.port, text, len(text)) == text.upper()
+
+
+def test_a_connection_that_was_not_made_is_tried_again(pod: PodSide, tmp_path: Path) -> None:
+    with api_for(pod.url, tmp_path).forward("llm-head", 8000, "prod") as forward:
+        pod.busy = 2
+        assert ask(forward.port, b"hello", 5) == b"HELLO"
+        assert forward.error is None
+        pod.busy = 3
+        assert ask(forward.port, b"", 1) == b""
+        assert forward.error is not None and forward.error.status == 502
 
 
 def test_who_leaves_is_missed_at_the_other_end(pod: PodSide, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import socket
 import ssl
 import threading
+import time
 from types import TracebackType
 from typing import Any
 
@@ -20,6 +21,8 @@ from kuberay.errors import ApiError
 
 DATA, ERROR = 0, 1
 PIECE = 64 * 1024
+WAITS_S = (0.25, 1.0)
+"""Before the attempts that follow a connection that the API server or the kubelet did not make."""
 
 
 class Forward:
@@ -52,7 +55,7 @@ class Forward:
             ApiError: no such pod, no right to, no answer.
         """
         try:
-            _dial(self._transport, self._call, self._remote).close()
+            self._dialled().close()
         except BaseException:
             self.close()
             raise
@@ -88,7 +91,7 @@ class Forward:
 
     def _serve(self, client: socket.socket) -> None:
         try:
-            remote = _dial(self._transport, self._call, self._remote)
+            remote = self._dialled()
         except ApiError as error:
             self.error = error
             client.close()
@@ -103,6 +106,17 @@ class Forward:
                 self._open -= {client, remote}
             _shut(client)
             _shut(remote)
+
+    def _dialled(self) -> Any:
+        """Nothing of the client's has been sent yet, so it does no harm to try again."""
+        for wait_s in WAITS_S:
+            try:
+                return _dial(self._transport, self._call, self._remote)
+            except ApiError as error:
+                if self._closed or not error.passing:
+                    raise
+                time.sleep(wait_s)
+        return _dial(self._transport, self._call, self._remote)
 
     def _downwards(self, remote: Any, client: socket.socket) -> None:
         greeted: set[int] = set()  # each channel's first frame repeats the port number
