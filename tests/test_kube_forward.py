@@ -165,13 +165,16 @@ def test_who_leaves_is_missed_at_the_other_end(pod: PodSide, tmp_path: Path) -> 
         assert pod.ended.wait(5)
 
 
-def test_closing_cuts_what_is_open_and_frees_the_port(pod: PodSide, tmp_path: Path) -> None:
+def test_closing_cuts_what_is_open_and_frees_the_port(
+    pod: PodSide, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     forward = api_for(pod.url, tmp_path).forward("llm-head", 8000, "prod")
     with forward, socket.create_connection(("127.0.0.1", forward.port), timeout=10) as connection:
         connection.sendall(b"a")
         assert connection.recv(1) == b"A"
         forward.close()
         assert connection.recv(1) == b""
+    assert not caplog.records, "asyncio logs what nobody has caught"
     with socket.create_server(("127.0.0.1", forward.port)):
         pass
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from kuberay.actions.deploy import API_SERVER, targets, wait
 from kuberay.api import kinds
+from kuberay.api.calls import Call
 from kuberay.api.client import Api
 from kuberay.api.connection import connect
+from kuberay.api.transport import Stream
 from kuberay.api.watching import Change
-from kuberay.errors import Forbidden, Incomplete
+from kuberay.errors import ApiError, Forbidden, Incomplete
 from kuberay.observing.wait import WARNINGS, Target, Verdict, wait_for
 from kuberay.snapshot import Snapshot, dig
 from tests.fake_kubernetes import FakeKubernetes, Reply, Request, fake_kubernetes, status
@@ -294,3 +298,38 @@ def test_a_lasting_state_is_repeated(fake: FakeKubernetes, api: Api) -> None:
         for step in wait_for(api, "default", "llm", TARGETS, judge, within=1.0, repeat_s=0.3):
             steps.append(step.text)
     assert 3 <= len(steps) <= 4
+
+
+class Answering:
+    """An answer whose reader is in the middle of a read until ``leave`` is set."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.connection = SimpleNamespace(sock=sock)
+        self.inside, self.leave, self.closed = (threading.Event() for _ in range(3))
+
+    def stream(self, size: int, *, decode_content: bool) -> Iterator[bytes]:
+        yield b"one\n"
+        self.inside.set()
+        self.leave.wait(10)
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def test_a_stream_is_closed_when_its_reader_has_left_it() -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        answer = Answering(near)
+        stream = Stream(Call("watch", "GET", "/"), answer, lambda call, error: ApiError(str(error)))
+        lines: list[bytes] = []
+        reader = threading.Thread(target=lambda: lines.extend(stream.lines()))
+        reader.start()
+        assert answer.inside.wait(10)
+        closer = threading.Thread(target=stream.close)
+        closer.start()
+        assert far.recv(1) == b"", "the reader is woken"
+        assert not answer.closed.wait(0.1), "its number goes to the next socket, which the reader would read from"
+        answer.leave.set()
+        closer.join(10)
+        reader.join(10)
+        assert answer.closed.is_set() and lines == [b"one"]

@@ -272,8 +272,7 @@ class Api:
         """Where another HTTP client can ask a Service, through the API server, which passes streams through."""
         there = self._connection
         path = SERVICE.path(namespace, f"{service}:{port}", "proxy")
-        name = getattr(there.client.configuration, "tls_server_name", None) or None
-        return Entrance(there.address + path, there.headers, there.renew, there.tls(), name, there.proxy)
+        return Entrance(there.address + path, there.headers, there.renew, there.tls(), there.server_name, there.proxy)
 
     def _listed(self, call: Call, trim: Trim | None) -> tuple[Items, str]:
         items: Items = []

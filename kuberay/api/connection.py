@@ -72,7 +72,16 @@ class Connection:
     @property
     def proxy(self) -> str | None:
         """The HTTP proxy on the way, where there is one."""
-        return getattr(self.client.configuration, "proxy", None) or None
+        from kubernetes.client.rest import should_bypass_proxies
+
+        settings: Any = self.client.configuration
+        spared = should_bypass_proxies(self.address, settings.no_proxy or "")
+        return None if spared else settings.proxy or None
+
+    @property
+    def server_name(self) -> str | None:
+        """To be checked against the API server's certificate, where it is not the address's."""
+        return getattr(self.client.configuration, "tls_server_name", None) or None
 
     def tls(self) -> ssl.SSLContext | None:
         """How to speak TLS with the API server, for a client that is not the official one; None for plain HTTP."""

@@ -1,32 +1,39 @@
 """A pod's port as a port of this machine: one WebSocket through the API server for each local connection.
 
-The official client's PortForward serves one connection and prints a traceback when it breaks; only its handshake
-is used. Protocol: https://github.com/kubernetes/kubernetes/blob/v1.36.0/staging/src/k8s.io/kubelet/pkg/cri/streaming/portforward/websocket.go
+All of it runs in one thread, on an event loop. A TLS connection is not for two threads, and a socket that one thread
+closes while another reads from it is worse: the number goes to the next connection that is opened, of whatever part of
+the process, and that one loses bytes to the reader. The official client's PortForward serves one connection, and prints
+a traceback when it breaks. Protocol: https://github.com/kubernetes/kubernetes/blob/v1.36.0/staging/src/k8s.io/kubelet/pkg/cri/streaming/portforward/websocket.go
 """
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import socket
-import ssl
 import threading
-import time
+from collections.abc import Coroutine
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kuberay.api.calls import Call
 from kuberay.api.failures import from_answer
 from kuberay.api.transport import CONNECT_S, Transport
 from kuberay.errors import ApiError
 
+if TYPE_CHECKING:
+    from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientSession, ClientWebSocketResponse
+
 DATA, ERROR = 0, 1
 PIECE = 64 * 1024
 WAITS_S = (0.25, 1.0)
 """Before the attempts that follow a connection that the API server or the kubelet did not make."""
+_DIAL_S = 2 * CONNECT_S
+_GOODBYE_S = 1.0
+_T = TypeVar("_T")
 
 
 class Forward:
-    """A listening socket on 127.0.0.1 whose connections reach a pod's port. A context manager.
+    """A listening socket on 127.0.0.1 whose connections reach a pod's port. A context manager, to be entered once.
 
     Attributes:
         port: the local port.
@@ -37,8 +44,11 @@ class Forward:
         """Raises OSError where the local port is taken."""
         self._transport, self._call, self._remote = transport, call, remote
         self._listener = socket.create_server(("127.0.0.1", local))
-        self._open: set[Any] = set()
-        self._lock = threading.Lock()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="forward", daemon=True)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._session: ClientSession | None = None
+        self._server: asyncio.Server | None = None
         self._closed = False
         self.port: int = self._listener.getsockname()[1]
         self.error: ApiError | None = None
@@ -54,12 +64,12 @@ class Forward:
         Raises:
             ApiError: no such pod, no right to, no answer.
         """
+        self._thread.start()
         try:
-            self._dialled().close()
+            self._run(self._open())
         except BaseException:
             self.close()
             raise
-        threading.Thread(target=self._accept, name=f"forward-{self.port}", daemon=True).start()
         return self
 
     def __exit__(
@@ -69,131 +79,152 @@ class Forward:
 
     def close(self) -> None:
         """Stops listening and cuts what is open."""
+        if self._closed:
+            return
         self._closed = True
-        # On Linux, close() alone leaves a thread waiting in accept().
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
+        if self._thread.is_alive():
+            self._run(self._end())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
         self._listener.close()
-        with self._lock:
-            pairs = list(self._open)
-        for end in pairs:
-            _shut(end)
+        self._loop.close()
 
-    def _accept(self) -> None:
-        while not self._closed:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                if self._closed:
-                    return
-                continue
-            threading.Thread(target=self._serve, args=(client,), name=f"forward-{self.port}", daemon=True).start()
+    def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    def _serve(self, client: socket.socket) -> None:
+    async def _open(self) -> None:
+        from aiohttp import ClientSession, DummyCookieJar, TCPConnector
+
+        tls = self._transport.connection.tls()
+        connector = TCPConnector(limit=0, ssl=True if tls is None else tls)
+        self._session = ClientSession(connector=connector, cookie_jar=DummyCookieJar(), middlewares=(_refusals_told,))
+        await (await self._dialled(self._session)).close()
+        self._server = await asyncio.start_server(self._accepted, sock=self._listener)
+
+    async def _end(self) -> None:
+        if self._server:
+            self._server.close()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._session:
+            await self._session.close()
+
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = self._loop.create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from aiohttp import ClientError
+
+        assert self._session
         try:
-            remote = self._dialled()
+            remote = await self._dialled(self._session)
+            try:
+                await self._carry(reader, writer, remote)
+            finally:
+                await remote.close()
         except ApiError as error:
             self.error = error
-            client.close()
-            return
-        with self._lock:
-            self._open |= {client, remote}
-        threading.Thread(target=_upwards, args=(client, remote), name=f"forward-{self.port}-up", daemon=True).start()
-        try:
-            self._downwards(remote, client)
+        except (ClientError, OSError):
+            pass  # each side learns from the end of its connection that the other one's has broken
         finally:
-            with self._lock:
-                self._open -= {client, remote}
-            _shut(client)
-            _shut(remote)
+            writer.close()
 
-    def _dialled(self) -> Any:
-        """Nothing of the client's has been sent yet, so it does no harm to try again."""
-        for wait_s in WAITS_S:
-            try:
-                return _dial(self._transport, self._call, self._remote)
-            except ApiError as error:
-                if self._closed or not error.passing:
-                    raise
-                time.sleep(wait_s)
-        return _dial(self._transport, self._call, self._remote)
+    async def _carry(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, remote: ClientWebSocketResponse
+    ) -> None:
+        """Both directions, until one of them ends."""
+        ways = {asyncio.ensure_future(_upwards(reader, remote)), asyncio.ensure_future(self._downwards(remote, writer))}
+        try:
+            ended, _ = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            for way in ended:
+                way.result()
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
 
-    def _downwards(self, remote: Any, client: socket.socket) -> None:
+    async def _downwards(self, remote: ClientWebSocketResponse, writer: asyncio.StreamWriter) -> None:
         greeted: set[int] = set()  # each channel's first frame repeats the port number
-        while True:
-            try:
-                frame: bytes | str = remote.recv()
-            except Exception:  # websocket-client's and the socket's ways of saying that it is over
+        async for message in remote:
+            data = message.data if isinstance(message.data, bytes) else str(message.data).encode()
+            if not data:
                 return
-            if not frame:
-                return
-            data = frame if isinstance(frame, bytes) else frame.encode()
             channel, payload = data[0], data[1:]
             if channel not in greeted:
                 greeted.add(channel)
             elif channel == ERROR:
                 text = payload.decode("utf-8", "replace").strip()
-                self.error = ApiError(
+                raise ApiError(
                     f"Pod {self._call.name} does not answer on port {self._remote}: {text}. Is it ready? "
                     "switchyard status says so."
                 )
-                return
             elif channel == DATA:
-                try:
-                    client.sendall(payload)
-                except OSError:
-                    return
+                writer.write(payload)
+                await writer.drain()
+
+    async def _dialled(self, session: ClientSession) -> ClientWebSocketResponse:
+        """Nothing of the client's has been sent yet, so it does no harm to try again."""
+        for wait_s in WAITS_S:
+            try:
+                return await self._dial(session)
+            except ApiError as error:
+                if not error.passing:
+                    raise
+                await asyncio.sleep(wait_s)
+        return await self._dial(session)
+
+    async def _dial(self, session: ClientSession) -> ClientWebSocketResponse:
+        """A WebSocket to the pod's port.
+
+        Raises:
+            ApiError: the API server refused, or did not answer.
+        """
+        from aiohttp import ClientError, ClientWSTimeout
+        from yarl import URL
+
+        connection = self._transport.connection
+        self._transport.count(self._call)
+        try:
+            headers = await asyncio.to_thread(connection.headers)
+            async with asyncio.timeout(_DIAL_S):
+                return await session.ws_connect(
+                    URL(f"{connection.address}{self._call.path}?ports={self._remote}", encoded=True),
+                    protocols=("v4.channel.k8s.io",),
+                    headers=headers,
+                    proxy=connection.proxy,
+                    server_hostname=connection.server_name,
+                    timeout=ClientWSTimeout(ws_close=_GOODBYE_S),  # pyright: ignore[reportCallIssue] # of attrs' old kind
+                    max_msg_size=0,
+                )
+        except _Refused as error:
+            raise from_answer(self._call, error.status, error.body, connection.context) from error
+        except TimeoutError as error:
+            late = TimeoutError(f"not made within {_DIAL_S:g} s")
+            raise self._transport.no_answer(self._call, late) from error
+        except (ClientError, OSError) as error:
+            raise self._transport.no_answer(self._call, error) from error
 
 
-def _dial(transport: Transport, call: Call, port: int) -> Any:
-    """A WebSocket to the pod's port. The client's own dialling knows no timeout.
+class _Refused(Exception):
+    """The API server's answer to a handshake, where it is none."""
 
-    Raises:
-        ApiError: the API server refused, or did not answer.
-    """
-    import websocket
-    from kubernetes.stream.ws_client import websocket_proxycare
-
-    connection = transport.connection
-    settings: Any = connection.client.configuration
-    tls: dict[str, Any] = {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": settings.ssl_ca_cert}
-    if not settings.verify_ssl:
-        tls = {"cert_reqs": ssl.CERT_NONE, "check_hostname": False}
-    tls |= {"certfile": settings.cert_file, "keyfile": settings.key_file, "server_hostname": settings.tls_server_name}
-    options: dict[str, Any] = {
-        "header": [f"{name}: {value}" for name, value in connection.headers().items()],
-        "subprotocols": ["v4.channel.k8s.io"],
-        "timeout": CONNECT_S,
-    }
-    if settings.proxy:
-        options = websocket_proxycare(options, settings, connection.address, {})
-    remote = websocket.WebSocket(sslopt={name: value for name, value in tls.items() if value is not None})
-    transport.count(call)
-    try:
-        remote.connect(f"ws{connection.address.removeprefix('http')}{call.path}?ports={port}", **options)
-        remote.settimeout(None)
-    except websocket.WebSocketBadStatusException as error:
-        body = error.resp_body or b""
-        raise from_answer(call, error.status_code, body, connection.context) from error
-    except (websocket.WebSocketException, OSError) as error:
-        raise transport.no_answer(call, error) from error
-    return remote
+    def __init__(self, status: int, body: bytes) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status, self.body = status, body
 
 
-def _upwards(client: socket.socket, remote: Any) -> None:
-    try:
-        while data := client.recv(PIECE):
-            remote.send_binary(bytes([DATA]) + data)
-    except Exception:
-        pass  # the other direction sees the same end and cleans up
-    finally:
-        _shut(remote)
+async def _refusals_told(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    """aiohttp's own error leaves the body out, which says what is wrong."""
+    response = await handler(request)
+    if response.status != 101:
+        raise _Refused(response.status, await response.read())
+    return response
 
 
-def _shut(end: Any) -> None:
-    sock = end if isinstance(end, socket.socket) else getattr(end, "sock", None)
-    if sock is not None:
-        with contextlib.suppress(OSError):
-            sock.shutdown(socket.SHUT_RDWR)
-    with contextlib.suppress(Exception):
-        end.close() if isinstance(end, socket.socket) else end.shutdown()
+async def _upwards(reader: asyncio.StreamReader, remote: ClientWebSocketResponse) -> None:
+    while data := await reader.read(PIECE):
+        await remote.send_bytes(bytes([DATA]) + data)

@@ -37,6 +37,7 @@ class Stream:
     def __init__(self, call: Call, response: Any, fail: Callable[[Call, Exception], ApiError]) -> None:
         self._call, self._response, self._fail = call, response, fail
         self._closed = False
+        self._reading = threading.Lock()
 
     def lines(self) -> Iterator[bytes]:
         """Whole lines, without their ends, and what is left at the end of the stream.
@@ -45,8 +46,9 @@ class Stream:
             Unreachable: the connection broke, or was silent for longer than the call's ``read_s``.
         """
         rest = b""
+        pieces = self._response.stream(65536, decode_content=False)
         try:
-            for piece in self._response.stream(65536, decode_content=False):
+            while (piece := self._next(pieces)) is not None:
                 *whole, rest = (rest + piece).split(b"\n")
                 yield from whole
         except Exception as error:  # urllib3's and the socket's many ways of saying that it is over
@@ -58,14 +60,22 @@ class Stream:
         if rest:
             yield rest
 
+    def _next(self, pieces: Iterator[bytes]) -> bytes | None:
+        with self._reading:
+            return None if self._closed else next(pieces, None)
+
     def close(self) -> None:
         """Ends the stream; who reads it sees its end."""
         self._closed = True
         sock = getattr(getattr(self._response, "connection", None), "sock", None)
         if sock is not None:
             with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits for bytes; close() alone does not
-        self._response.close()
+                # Wakes a thread that waits for bytes. TLS is passed over: it belongs to that thread.
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        # Not before that thread has left it: the number of a socket that is closed goes to the next one that anybody
+        # opens, and the thread would read what is not meant for it.
+        with self._reading:
+            self._response.close()
 
 
 class Transport:
