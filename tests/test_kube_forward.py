@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -17,7 +18,7 @@ import pytest
 from kuberay.api.client import Api
 from kuberay.api.connection import connect
 from kuberay.errors import Forbidden, NotFound, Unreachable
-from tests.fake_kubernetes import FakeKubernetes, fake_kubernetes, status
+from tests.fake_kubernetes import FakeKubernetes, certificate, fake_kubernetes, status
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -25,13 +26,19 @@ GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 class PodSide:
     """Takes WebSockets on a port and lets ``serve`` answer what arrives; frames are ``channel + data``."""
 
-    def __init__(self, serve: Callable[[PodSide, socket.socket, bytes], None]) -> None:
+    def __init__(
+        self, serve: Callable[[PodSide, socket.socket, bytes], None], certificate: tuple[Path, Path] | None = None
+    ) -> None:
         self.serve = serve
+        self._tls: ssl.SSLContext | None = None
+        if certificate:
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._tls.load_cert_chain(*certificate)
         self.requests: list[str] = []
         self.busy = 0  # so many are turned away first
         self.ended = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.url = f"http{'s' if certificate else ''}://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
@@ -52,6 +59,8 @@ class PodSide:
             threading.Thread(target=self._talk, args=(client,), daemon=True).start()
 
     def _talk(self, client: socket.socket) -> None:
+        if self._tls:
+            client = self._tls.wrap_socket(client, server_side=True)
         head = b""
         while b"\r\n\r\n" not in head:
             head += client.recv(4096)
@@ -142,6 +151,33 @@ def test_much_data_arrives_whole(pod: PodSide, tmp_path: Path) -> None:
     text = b"abcdefgh" * 25_000
     with api_for(pod.url, tmp_path).forward("llm-head", 8000, "prod") as forward:
         assert ask(forward.port, text, len(text)) == text.upper()
+
+
+def test_connections_that_come_and_go_leave_each_other_alone(tmp_path: Path) -> None:
+    """Where two threads shared one, four in a hundred broke, and streams of other parts of the process with them."""
+    made = certificate(tmp_path)
+    side = PodSide(echo, made)
+    config = Path(FakeKubernetes(side.url).kubeconfig(tmp_path))
+    tls = f"certificate-authority: {made[0]}\n    tls-server-name: 127.0.0.1\n    server:"
+    config.write_text(config.read_text().replace("127.0.0.1", "localhost").replace("server:", tls))
+    until, answers = time.monotonic() + 3, list[bytes]()
+
+    def come_and_go(port: int) -> None:
+        while time.monotonic() < until:
+            try:
+                answers.append(ask(port, b"a", 1))
+            except OSError as error:
+                answers.append(str(error).encode())
+
+    with Api(connect(kubeconfig=str(config))).forward("llm-head", 8000, "prod") as forward:
+        threads = [threading.Thread(target=come_and_go, args=(forward.port,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert forward.error is None
+    side.close()
+    assert set(answers) == {b"A"} and len(answers) > 50
 
 
 def test_a_connection_that_was_not_made_is_tried_again(pod: PodSide, tmp_path: Path) -> None:
