@@ -238,6 +238,13 @@ def test_what_the_api_server_refuses_is_said_before_anything_listens(tmp_path: P
         pass
 
 
+def test_a_certificate_that_is_none(pod: PodSide, tmp_path: Path) -> None:
+    config = Path(FakeKubernetes(pod.url.replace("http:", "https:")).kubeconfig(tmp_path))
+    config.write_text(config.read_text().replace("server:", f"certificate-authority: {config}\n    server:"))
+    with pytest.raises(Unreachable, match="TLS failed"), Api(connect(kubeconfig=str(config))).forward("p", 1, "prod"):
+        pass
+
+
 def test_a_taken_port(pod: PodSide, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
         api_for(pod.url, tmp_path).forward("p", 8000, "prod", taken.getsockname()[1])

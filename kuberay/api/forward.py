@@ -95,7 +95,10 @@ class Forward:
     async def _open(self) -> None:
         from aiohttp import ClientSession, DummyCookieJar, TCPConnector
 
-        tls = self._transport.connection.tls()
+        try:
+            tls = self._transport.connection.tls()
+        except OSError as error:  # no such file, or no certificate in it
+            raise self._transport.no_answer(self._call, error) from error
         connector = TCPConnector(limit=0, ssl=True if tls is None else tls)
         self._session = ClientSession(connector=connector, cookie_jar=DummyCookieJar(), middlewares=(_refusals_told,))
         await (await self._dialled(self._session)).close()
@@ -104,7 +107,7 @@ class Forward:
     async def _end(self) -> None:
         if self._server:
             self._server.close()
-        tasks = list(self._tasks)
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -113,7 +116,7 @@ class Forward:
 
     def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = self._loop.create_task(self._serve(reader, writer))
-        self._tasks.add(task)
+        self._tasks.add(task)  # the loop alone would not keep it
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -167,12 +170,13 @@ class Forward:
                 await writer.drain()
 
     async def _dialled(self, session: ClientSession) -> ClientWebSocketResponse:
-        """Nothing of the client's has been sent yet, so it does no harm to try again."""
+        """Nothing of the client's has been sent yet, so it does no harm to try again, unless that takes long."""
+        begun = self._loop.time()
         for wait_s in WAITS_S:
             try:
                 return await self._dial(session)
             except ApiError as error:
-                if not error.passing:
+                if not error.passing or self._loop.time() - begun > CONNECT_S:
                     raise
                 await asyncio.sleep(wait_s)
         return await self._dial(session)
