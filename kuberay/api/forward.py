@@ -100,9 +100,16 @@ class Forward:
         except OSError as error:  # no such file, or no certificate in it
             raise self._transport.no_answer(self._call, error) from error
         connector = TCPConnector(limit=0, ssl=True if tls is None else tls)
-        self._session = ClientSession(connector=connector, cookie_jar=DummyCookieJar(), middlewares=(_refusals_told,))
-        await (await self._dialled(self._session)).close()
-        self._server = await asyncio.start_server(self._accepted, sock=self._listener)
+        session = ClientSession(connector=connector, cookie_jar=DummyCookieJar(), middlewares=(_refusals_told,))
+        self._session = session
+        await (await self._dialled(session)).close()
+
+        def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = self._loop.create_task(self._serve(session, reader, writer))
+            self._tasks.add(task)  # the loop alone would not keep it
+            task.add_done_callback(self._tasks.discard)
+
+        self._server = await asyncio.start_server(accepted, sock=self._listener)
 
     async def _end(self) -> None:
         if self._server:
@@ -114,17 +121,11 @@ class Forward:
         if self._session:
             await self._session.close()
 
-    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = self._loop.create_task(self._serve(reader, writer))
-        self._tasks.add(task)  # the loop alone would not keep it
-        task.add_done_callback(self._tasks.discard)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, session: ClientSession, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         from aiohttp import ClientError
 
-        assert self._session
         try:
-            remote = await self._dialled(self._session)
+            remote = await self._dialled(session)
             try:
                 await self._carry(reader, writer, remote)
             finally:
