@@ -154,8 +154,8 @@ class Forward:
     async def _downwards(self, remote: ClientWebSocketResponse, writer: asyncio.StreamWriter) -> None:
         greeted: set[int] = set()  # each channel's first frame repeats the port number
         async for message in remote:
-            data = message.data if isinstance(message.data, bytes) else str(message.data).encode()
-            if not data:
+            data = message.data
+            if not isinstance(data, bytes) or not data:  # an error of the connection
                 return
             channel, payload = data[0], data[1:]
             if channel not in greeted:
