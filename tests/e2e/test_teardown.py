@@ -39,8 +39,10 @@ def running() -> dict[str, set[str]]:
     """Start a cluster; what the machine was like before."""
     if foreign():
         pytest.skip("$KUBECONFIG names a cluster, which is not ours to end")
-    before = snapshot()
     try:
+        if holder.init_pid() is None:
+            cluster.down()  # what an earlier one left that was killed: starting another removes it, too
+        before = snapshot()
         if not cluster.up(tied=True):
             pytest.skip("a cluster is running on this machine, which is not ours to end")
     except KubeError as error:
