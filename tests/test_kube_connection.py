@@ -159,6 +159,10 @@ def test_in_a_pod_its_token_is_sent_and_rotates(pod: tuple[FakeKubernetes, dict[
         VERSION if request.headers["authorization"].lower() == "bearer second" else status(401, "Unauthorized", "no")
     )
     assert api.version() == "v1.36.3"
+    (account / "token").write_text("")  # while it is written anew
+    server.answer = lambda _: status(401, "Unauthorized", "no")
+    with pytest.raises(Unreachable, match="The credentials of the context in-cluster cannot be read: Token file"):
+        api.version()
 
 
 def test_a_pod_without_service_account(tmp_path: Path) -> None:

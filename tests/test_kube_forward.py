@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import hashlib
 import socket
 import ssl
@@ -10,9 +11,11 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+import psutil
 import pytest
 
 from kuberay.api.client import Api
@@ -36,6 +39,7 @@ class PodSide:
             self._tls.load_cert_chain(*certificate)
         self.requests: list[str] = []
         self.busy = 0  # so many are turned away first
+        self.lingers: threading.Event | None = None  # until it is set, a connection that is done stays open
         self.ended = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http{'s' if certificate else ''}://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -59,8 +63,10 @@ class PodSide:
             threading.Thread(target=self._talk, args=(client,), daemon=True).start()
 
     def _talk(self, client: socket.socket) -> None:
-        if self._tls:
-            client = self._tls.wrap_socket(client, server_side=True)
+        try:
+            client = self._tls.wrap_socket(client, server_side=True) if self._tls else client
+        except OSError:  # it does not trust us
+            return
         head = b""
         while b"\r\n\r\n" not in head:
             head += client.recv(4096)
@@ -87,6 +93,8 @@ class PodSide:
         except OSError:
             pass
         finally:
+            if self.lingers:
+                self.lingers.wait(10)
             client.close()
             self.ended.set()
 
@@ -215,6 +223,37 @@ def test_closing_cuts_what_is_open_and_frees_the_port(
         pass
 
 
+def test_closing_cuts_who_reads_slowly(pod: PodSide, tmp_path: Path) -> None:
+    pod.serve = lambda side, client, data: side.frame(client, b"\0" + b"x" * (32 << 20))
+    forward = api_for(pod.url, tmp_path).forward("llm-head", 8000, "prod")
+    with forward, socket.create_connection(("127.0.0.1", forward.port), timeout=10) as connection:
+        connection.sendall(b"a")
+        assert connection.recv(1) == b"x"
+        forward.close()
+        with suppress(ConnectionResetError):
+            while connection.recv(1 << 20):
+                pass
+
+
+def test_closing_leaves_no_connection_to_a_server_that_does_not_say_goodbye(tmp_path: Path) -> None:
+    made = certificate(tmp_path)
+    side = PodSide(echo, made)
+    side.lingers = threading.Event()
+    config = Path(FakeKubernetes(side.url).kubeconfig(tmp_path))
+    tls = f"certificate-authority: {made[0]}\n    server:"
+    config.write_text(config.read_text().replace("server:", tls))
+    gc.disable()  # which would close what has been forgotten
+    try:
+        with Api(connect(kubeconfig=str(config))).forward("llm-head", 8000, "prod") as forward:
+            assert ask(forward.port, b"a", 1) == b"A"
+        port = int(side.url.rpartition(":")[2])
+        assert not [one for one in psutil.Process().net_connections("tcp") if one.raddr and one.raddr[1] == port]
+    finally:
+        gc.enable()
+        side.lingers.set()
+        side.close()
+
+
 @pytest.mark.parametrize("pod", [refuse], indirect=True)
 def test_a_port_that_nobody_listens_on(pod: PodSide, tmp_path: Path) -> None:
     with api_for(pod.url, tmp_path).forward("llm-head", 8000, "prod") as forward:
@@ -243,6 +282,15 @@ def test_a_certificate_that_is_none(pod: PodSide, tmp_path: Path) -> None:
     config.write_text(config.read_text().replace("server:", f"certificate-authority: {config}\n    server:"))
     with pytest.raises(Unreachable, match="TLS failed"), Api(connect(kubeconfig=str(config))).forward("p", 1, "prod"):
         pass
+
+
+def test_a_certificate_that_is_not_trusted_is_asked_for_once(tmp_path: Path) -> None:
+    side = PodSide(echo, certificate(tmp_path))
+    api = api_for(side.url, tmp_path)
+    with pytest.raises(Unreachable, match="its certificate is not trusted"), api.forward("p", 1, "prod"):
+        pass
+    side.close()
+    assert sum(api.calls.values()) == 1
 
 
 def test_a_taken_port(pod: PodSide, tmp_path: Path) -> None:

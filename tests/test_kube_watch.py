@@ -308,7 +308,7 @@ class Answering:
         self.inside, self.leave, self.closed = (threading.Event() for _ in range(3))
 
     def stream(self, size: int, *, decode_content: bool) -> Iterator[bytes]:
-        yield b"one\n"
+        yield b"one\ntw"
         self.inside.set()
         self.leave.wait(10)
 

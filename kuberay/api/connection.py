@@ -10,7 +10,8 @@ import os
 import shutil
 import ssl
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,23 +52,24 @@ class Connection:
         """What proves who we are; empty with client certificates. Expired tokens are replaced on the way.
 
         Raises:
-            Unreachable: the credential plugin gives none.
+            Unreachable: the credential plugin gives none, or the file with the token cannot be read.
         """
-        headers: dict[str, str] = {}
-        with self._lock:  # many threads ask; a plugin should run once
-            self.client.update_params_for_auth(headers, [], ["BearerToken"], "", "", None)
-        return {name: value.strip() for name, value in headers.items() if value}
+        with self._lock, _told(self.context):  # many threads ask; a plugin should run once
+            return self._current()
 
     def renew(self, refused: Mapping[str, str]) -> bool:
         """Asks for new credentials after ``refused`` ones were answered with 401. True if there are others now."""
         if self._renew is None:
             return False
-        with self._lock:
-            current: dict[str, str] = {}
-            self.client.update_params_for_auth(current, [], ["BearerToken"], "", "", None)
-            if current.get("authorization", "").strip() == refused.get("authorization"):
+        with self._lock, _told(self.context):
+            if self._current().get("authorization") == refused.get("authorization"):
                 self._renew()
         return self.headers() != refused
+
+    def _current(self) -> dict[str, str]:
+        headers: dict[str, str] = {}
+        self.client.update_params_for_auth(headers, [], ["BearerToken"], "", "", None)
+        return {name: value.strip() for name, value in headers.items() if value}
 
     @property
     def proxy(self) -> str | None:
@@ -271,6 +273,16 @@ def _run_plugin(settings: Mapping[str, Any], run: Callable[[], Any], context: st
         raise Unreachable(
             f"The credential plugin {command} of the context {context} gives no credentials: {why}.{todo}"
         ) from error
+
+
+@contextmanager
+def _told(context: str) -> Iterator[None]:
+    from kubernetes.config import ConfigException
+
+    try:
+        yield
+    except (ConfigException, OSError) as error:
+        raise Unreachable(f"The credentials of the context {context} cannot be read: {_line(error)}") from error
 
 
 def _line(error: BaseException) -> str:

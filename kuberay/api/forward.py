@@ -12,12 +12,14 @@ import asyncio
 import socket
 import threading
 from collections.abc import Coroutine
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet
 
 from kuberay.api.calls import Call
 from kuberay.api.failures import from_answer
-from kuberay.api.transport import CONNECT_S, Transport
+from kuberay.api.transport import CONNECT_S, Transport, may_pass
 from kuberay.errors import ApiError
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class Forward:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="forward", daemon=True)
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._sockets: WeakSet[socket.socket] = WeakSet()
         self._session: ClientSession | None = None
         self._server: asyncio.Server | None = None
         self._closed = False
@@ -99,7 +102,13 @@ class Forward:
             tls = self._transport.connection.tls()
         except OSError as error:  # no such file, or no certificate in it
             raise self._transport.no_answer(self._call, error) from error
-        connector = TCPConnector(limit=0, ssl=True if tls is None else tls)
+
+        def made(address: tuple[Any, ...]) -> socket.socket:
+            sock = socket.socket(*address[:3])
+            self._sockets.add(sock)
+            return sock
+
+        connector = TCPConnector(limit=0, ssl=True if tls is None else tls, socket_factory=made)
         session = ClientSession(connector=connector, cookie_jar=DummyCookieJar(), middlewares=(_refusals_told,))
         self._session = session
         await (await self._dialled(session)).close()
@@ -114,12 +123,20 @@ class Forward:
     async def _end(self) -> None:
         if self._server:
             self._server.close()
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         if self._session:
             await self._session.close()
+        # TLS waits for the other side's goodbye, and nothing would close the socket once the loop stands still.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GOODBYE_S):
+                while left := [sock for sock in self._sockets if sock.fileno() >= 0]:
+                    for sock in left:
+                        with suppress(OSError):
+                            sock.shutdown(socket.SHUT_RDWR)
+                    await asyncio.sleep(0)
 
     async def _serve(self, session: ClientSession, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         from aiohttp import ClientError
@@ -135,7 +152,10 @@ class Forward:
         except (ClientError, OSError):
             pass  # each side learns from the end of its connection that the other one's has broken
         finally:
-            writer.close()
+            if self._closed:
+                writer.transport.abort()  # the loop ends: who reads slowly would never see an end
+            else:
+                writer.close()
 
     async def _carry(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, remote: ClientWebSocketResponse
@@ -172,17 +192,18 @@ class Forward:
 
     async def _dialled(self, session: ClientSession) -> ClientWebSocketResponse:
         """Nothing of the client's has been sent yet, so it does no harm to try again, unless that takes long."""
+        headers = await asyncio.to_thread(self._transport.connection.headers)
         begun = self._loop.time()
         for wait_s in WAITS_S:
             try:
-                return await self._dial(session)
+                return await self._dial(session, headers)
             except ApiError as error:
-                if not error.passing or self._loop.time() - begun > CONNECT_S:
+                if not error.passing or not may_pass(error) or self._loop.time() - begun > CONNECT_S:
                     raise
                 await asyncio.sleep(wait_s)
-        return await self._dial(session)
+        return await self._dial(session, headers)
 
-    async def _dial(self, session: ClientSession) -> ClientWebSocketResponse:
+    async def _dial(self, session: ClientSession, headers: dict[str, str]) -> ClientWebSocketResponse:
         """A WebSocket to the pod's port.
 
         Raises:
@@ -194,7 +215,6 @@ class Forward:
         connection = self._transport.connection
         self._transport.count(self._call)
         try:
-            headers = await asyncio.to_thread(connection.headers)
             async with asyncio.timeout(_DIAL_S):
                 return await session.ws_connect(
                     URL(f"{connection.address}{self._call.path}?ports={self._remote}", encoded=True),

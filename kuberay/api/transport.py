@@ -57,7 +57,7 @@ class Stream:
             raise self._fail(self._call, error) from error
         finally:
             self.close()
-        if rest:
+        if rest and not self._closed:
             yield rest
 
     def _next(self, pieces: Iterator[bytes]) -> bytes | None:
@@ -131,7 +131,7 @@ class Transport:
                 # host that does not answer at all costs CONNECT_S each time, so only once.
                 silent = "did not accept a connection" in str(failure)
                 most = 2 if silent else max(call.attempts, 2 if _never_sent(error) else 1)
-                if attempt >= most or not _may_pass(error):
+                if attempt >= most or not may_pass(error):
                     raise failure from error
                 self._sleep(_wait(attempt, None))
                 continue
@@ -203,8 +203,8 @@ def _tail(error: BaseException) -> str:
     return text[:200] or type(error).__name__
 
 
-def _may_pass(error: BaseException) -> bool:
-    """Certificates that are wrong stay wrong."""
+def may_pass(error: BaseException) -> bool:
+    """Whether trying again may help. Certificates that are wrong stay wrong."""
     return not any("CERTIFICATE_VERIFY_FAILED" in str(item) for item in _chain(error))
 
 
