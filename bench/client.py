@@ -60,9 +60,10 @@ class _Course:
     served_by: str = ""
     retry_after: str = ""
     marks: list[float] = field(default_factory=list[float])
+    ended: float | None = None
     error: str = ""
 
-    def record(self, target: Target, request: Request, begun: float, ended: float) -> Record:
+    def record(self, target: Target, request: Request, begun: float) -> Record:
         answer, marks = self.answer, self.marks
         error = self.error or answer.error
         if not error and answer.finish_reason is None:
@@ -74,7 +75,7 @@ class _Course:
             sent=self.sent - begun,
             first=marks[0] - begun if marks else None,
             gaps=tuple(later - earlier for earlier, later in pairwise(marks)),
-            ended=ended - begun,
+            ended=(self.ended or time.perf_counter()) - begun,
             status=self.status,
             finish_reason=answer.finish_reason,
             prompt_tokens=answer.prompt_tokens,
@@ -125,9 +126,10 @@ async def send(
         ) as response:
             await _follow(response, course, stream)
     except asyncio.CancelledError:
-        course.error = course.error or GIVEN_UP
+        if course.ended is None:
+            course.error = course.error or GIVEN_UP
         if on_cancel:
-            on_cancel(course.record(target, request, begun, time.perf_counter()))
+            on_cancel(course.record(target, request, begun))
         raise
     except TimeoutError:
         course.error = f"not done within {timeout_s:g} s"
@@ -137,7 +139,7 @@ async def send(
         course.error = f"no connection to {target.url}: {_why(error)}"
     except (aiohttp.ClientError, OSError, ValueError) as error:
         course.error = f"the connection broke: {_why(error)}"
-    return course.record(target, request, begun, time.perf_counter())
+    return course.record(target, request, begun)
 
 
 async def _follow(response: aiohttp.ClientResponse, course: _Course, stream: bool) -> None:
@@ -152,6 +154,7 @@ async def _follow(response: aiohttp.ClientResponse, course: _Course, stream: boo
         course.error = f"answered with {media} instead of {wanted}: check the address and --api"
     elif stream:
         await _events(response.content, course)
+        course.ended = time.perf_counter()
         await _to_the_end(response.content)
     else:
         course.answer.whole(await response.read())

@@ -29,6 +29,7 @@ MODES = (
     "lingers",  # ends the stream a moment after its last event
 )
 KEY = "sk-secret"
+LINGERS_S = 0.4
 
 
 @dataclass
@@ -132,7 +133,7 @@ class BenchServer:
             await response.write(_event(event))
         await response.write(b"data: [DONE]\r\n\r\n")
         if self.mode == "lingers":
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(LINGERS_S)
         return response
 
     async def _end_badly(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from bench.client import Api, Request, Target, authorization, open_session, send
 from bench.protocol import body
 from bench.records import Record
-from tests.bench_server import KEY, BenchServer
+from tests.bench_server import KEY, LINGERS_S, BenchServer
 
 APIS: tuple[Api, ...] = ("generate", "completions", "chat")
 
@@ -50,9 +51,25 @@ async def test_a_stream_is_recorded_token_by_token(api: Api) -> None:
 
 async def test_the_client_stays_until_the_stream_has_ended() -> None:
     async with BenchServer(mode="lingers") as server:
+        begun = time.monotonic()
         record = await ask(server)
+        waited = time.monotonic() - begun
         assert server.left == server.running == 0
     assert record.ok
+    assert record.ended - record.sent < waited - LINGERS_S / 2, "the answer was there before"
+
+
+async def test_an_answer_that_was_there_is_not_given_up() -> None:
+    kept: list[Record] = []
+    async with BenchServer("lingers") as server, open_session() as session:
+        task = asyncio.create_task(send(session, Target(server.url), Request("hello"), on_cancel=kept.append))
+        while not server.running:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(LINGERS_S / 2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert [(r.ok, r.finish_reason) for r in kept] == [(True, "length")]
 
 
 @pytest.mark.parametrize("api", APIS)
