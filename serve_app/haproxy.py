@@ -24,7 +24,7 @@ from pathlib import Path
 from serve_app.lifetime import end_with_parent
 
 NO_SPLICE = "-dS"
-BLOCK = 64
+BLOCK = 256  # Ray gives a replica's port to no other one while a retired HAProxy may still send requests there
 PATH_VARIABLE = "RAY_SERVE_HAPROXY_BINARY_PATH"
 DROPPED_HEADERS = ("x-request-timeout-seconds", "x-request-disconnect-disabled")
 _FRONTEND = re.compile(r"^frontend http_frontend\n(?:\s+bind .*\n)+", re.MULTILINE)
