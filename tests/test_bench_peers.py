@@ -80,6 +80,10 @@ def test_memory_is_the_proportional_share() -> None:
         ("/env/bin/python /env/bin/vllm serve /models/tiny --port 1", "server"),
         ("/env/bin/python -m vllm.entrypoints.cli.main serve /models/tiny --port 1", "server"),
         ("VLLM::EngineCore", "engine core"),
+        (
+            "python3 -c from multiprocessing.spawn import spawn_main; spawn_main(tracker_fd=4, pipe_handle=6)",
+            "engine core",
+        ),
         ("VLLM::Worker", "worker"),
         ("ray::ServeReplica:llm:LLM", "server"),
         ("ray::ServeReplica:llm:LLMServer:tiny", "server"),

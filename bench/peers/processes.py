@@ -88,10 +88,12 @@ def kind(title: str) -> str:
     program = Path(title.partition(" ")[0]).name
     if program == "haproxy":
         return "haproxy"
-    if title.startswith("VLLM::EngineCore"):
-        return "engine core"
     if title.startswith("VLLM::Worker"):
         return "worker"
+    # Without its title too: setproctitle sets none, and says nothing, where the first variable of the environment has
+    # been changed before it, and Ray gives a worker its variables in the order of a hash map.
+    if title.startswith("VLLM::EngineCore") or " -c from multiprocessing.spawn import " in title:
+        return "engine core"
     if title.startswith("ray::ProxyActor"):
         return "ingress"
     if title.startswith("ray::ServeReplica"):

@@ -20,6 +20,7 @@ import httpx2
 import psutil
 import pytest
 
+from bench.peers.processes import kind
 from serve_app import lifetime
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,14 +79,15 @@ class Service:
                         return process
         raise AssertionError(f"nothing of the service listens on {port}")
 
-    def vllm(self, name: str) -> psutil.Process:
-        """One of vLLM's processes: ``EngineCore``, or ``Worker`` where there are several."""
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        for process in children:
+    def engine(self) -> psutil.Process:
+        """vLLM's engine core."""
+        titles: list[str] = []
+        for process in psutil.Process(self.process.pid).children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
-                if f"VLLM::{name}"[:15] in process.name():
+                titles.append(" ".join(process.cmdline()))
+                if kind(titles[-1]) == "engine core":
                     return process
-        raise AssertionError(f"vLLM has no process {name}")
+        raise AssertionError(f"no engine core among {titles}")
 
 
 def free_port() -> int:

@@ -189,7 +189,7 @@ def test_after_the_disconnects_the_engine_computes_nothing(tiny: Service):
             leaving.enter_context(asking(tiny.url, path, body))
         wait_until(lambda: tiny.in_flight() == len(ASKING), 30, "the requests in the engine")
     wait_until(lambda: tiny.in_flight() == 0, 60, "the engine to be free")
-    engine = tiny.vllm("EngineCore")
+    engine = tiny.engine()
     before = sum(engine.cpu_times()[:2])
     time.sleep(1)
     assert sum(engine.cpu_times()[:2]) - before < 0.3, "the engine goes on computing, or polls"
@@ -198,7 +198,7 @@ def test_after_the_disconnects_the_engine_computes_nothing(tiny: Service):
 def test_the_engine_sleeps_once_an_answer_is_there(tiny: Service):
     """vLLM's two processes would poll for another second, on both cores: serve_app/cpu_platform_class.py."""
     wait_until(lambda: tiny.in_flight() == 0, 60, "an idle engine")
-    engine = tiny.vllm("EngineCore")
+    engine = tiny.engine()
     assert httpx2.post(f"{tiny.url}/generate", json={"prompt": "x", "max_tokens": 2}, timeout=60).status_code == 200
     before = sum(engine.cpu_times()[:2])
     time.sleep(0.9)
@@ -247,7 +247,7 @@ def test_more_than_the_queue_takes_is_refused_with_retry_after(tiny: Service):
 
 def test_a_hung_engine_fails_health_and_comes_back(tiny: Service):
     """SIGSTOP: every process exists, nothing answers. vLLM's own health check would see no fault."""
-    core = tiny.vllm("EngineCore")
+    core = tiny.engine()
     core.send_signal(signal.SIGSTOP)
     try:
         begun = time.monotonic()
