@@ -272,13 +272,16 @@ def judge(snapshot: Snapshot) -> Verdict:
 def test_waiting(api: Api, space: str) -> None:
     api.apply(service(space))
     targets = [Target(kinds.RAYSERVICE, name="llm"), WARNINGS]
+    waiting = wait_for(api, space, "llm", targets, judge, within=3)
+    assert next(waiting).text == "no status"
+    # Only now: what was warned of before the wait is not told.
     api.create(
         event(space, "llm-abc-worker-0", "FailedScheduling", "0/3 nodes are available: Insufficient nvidia.com/gpu")
     )
     with pytest.raises(
         Incomplete, match=r"Last state: no status[\s\S]*Pod llm-abc-worker-0: FailedScheduling: 0/3 nodes"
     ):
-        list(wait_for(api, space, "llm", targets, judge, within=1))
+        list(waiting)
 
     def live() -> None:
         time.sleep(0.4)
