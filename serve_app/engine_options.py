@@ -144,7 +144,8 @@ def thread_binding(config: ServiceConfig, cores: int, physical: int) -> dict[str
 
 
 def _dtype(config: ServiceConfig, bf16_is_fast: bool) -> str:
-    if config.model.dtype == "auto" and config.engine.on_cpu and not bf16_is_fast:
+    # In bfloat16 the embedded model's answers to simple questions turn on how a CPU rounds (docs/decisions.md).
+    if config.model.dtype == "auto" and config.engine.on_cpu and (config.model.id == "embedded" or not bf16_is_fast):
         return "float32"
     return config.model.dtype
 

@@ -111,16 +111,21 @@ def test_the_options_are_a_fresh_dict() -> None:
 
 
 @pytest.mark.parametrize(
-    ("accelerator", "dtype", "bf16_is_fast", "expected"),
+    ("model", "accelerator", "dtype", "bf16_is_fast", "expected"),
     [
-        ("cpu", "auto", False, "float32"),
-        ("cpu", "auto", True, "auto"),
-        ("cpu", "bfloat16", False, "bfloat16"),
-        ("L4", "auto", False, "auto"),
+        ("tiny", "cpu", "auto", False, "float32"),
+        ("tiny", "cpu", "auto", True, "auto"),
+        ("tiny", "cpu", "bfloat16", False, "bfloat16"),
+        ("tiny", "L4", "auto", False, "auto"),
+        ("embedded", "cpu", "auto", True, "float32"),
+        ("embedded", "cpu", "bfloat16", True, "bfloat16"),
+        ("embedded", "L4", "auto", True, "auto"),
     ],
 )
-def test_dtype(accelerator: str, dtype: str, bf16_is_fast: bool, expected: str) -> None:
-    config = ServiceConfig.model_validate({"model": {"dtype": dtype}, "engine": {"accelerator": accelerator}})
+def test_dtype(model: str, accelerator: str, dtype: str, bf16_is_fast: bool, expected: str) -> None:
+    config = ServiceConfig.model_validate(
+        {"model": {"id": model, "dtype": dtype}, "engine": {"accelerator": accelerator}}
+    )
     assert engine_options(config, WEIGHTS, bf16_is_fast=bf16_is_fast)["dtype"] == expected
 
 
