@@ -79,14 +79,20 @@ class Service:
                         return process
         raise AssertionError(f"nothing of the service listens on {port}")
 
-    def engine(self) -> psutil.Process:
-        """vLLM's engine core."""
-        titles: list[str] = []
+    def titles(self) -> list[tuple[str, psutil.Process]]:
+        """The service's processes with their command lines, which some have set themselves."""
+        found: list[tuple[str, psutil.Process]] = []
         for process in psutil.Process(self.process.pid).children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
-                titles.append(" ".join(process.cmdline()))
-                if kind(titles[-1]) == "engine core":
-                    return process
+                found.append((" ".join(process.cmdline()), process))
+        return found
+
+    def engine(self) -> psutil.Process:
+        """vLLM's engine core."""
+        titles = self.titles()
+        for title, process in titles:
+            if kind(title) == "engine core":
+                return process
         raise AssertionError(f"no engine core among {titles}")
 
 

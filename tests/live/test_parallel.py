@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
-import psutil
 import pytest
 
+from bench.peers.processes import kind
 from serve_app.environment import ENGINE_ENV, LAPTOP_ENV, SERVE_ENV
 
 from .conftest import BIN, ROOT, SERVE_RUN, Service, assert_nothing_left, free_port, serving, wait_until
@@ -54,12 +54,14 @@ def test_tensor_parallel_in_one_node(tensor_parallel: Service, expected: str):
     answer = httpx2.post(f"{tensor_parallel.url}/generate", json=REQUEST, timeout=240).json()
     assert answer["text"] == expected
 
-    def workers() -> int:
-        children = psutil.Process(tensor_parallel.process.pid).children(recursive=True)
-        return sum(child.name().startswith("VLLM::Worker") for child in children)
+    def engine() -> int:
+        kinds = [kind(title) for title, _ in tensor_parallel.titles()]
+        return kinds.count("engine core") + kinds.count("worker")  # which is which shows only in their titles
 
     # psutil leaves a child out for a moment when the machine's clock is set back.
-    wait_until(lambda: workers() == 2, 30, lambda: f"two workers; there are {workers()}")
+    wait_until(
+        lambda: engine() == 3, 30, lambda: f"an engine core and two workers; there are {tensor_parallel.titles()}"
+    )
 
 
 @needs_two_cores
