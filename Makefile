@@ -51,7 +51,7 @@ test: unit live ## Run the whole test suite, unit tests first
 
 unit: dev ## Run the tests that need neither Ray nor vLLM (ARGS go to pytest)
 	@echo "==> Unit tests"
-	@exec $(BIN)/pytest -m "not live and not e2e" -q $(ARGS)
+	@exec $(BIN)/pytest -m "not live and not e2e and not slow" -q $(ARGS)
 
 live: dev ## Run the tests that start real Ray and vLLM (ARGS go to pytest)
 	@echo "==> Live tests"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -47,9 +48,13 @@ def status(code: int, reason: str, message: str, **details: Any) -> Reply:
 
 @dataclass
 class FakeKubernetes:
-    """A running server. ``answer`` may be replaced at any time; ``requests`` is what came."""
+    """A running server. ``answer`` may be replaced at any time; ``requests`` is what came.
+
+    ``ahead_s``: how far its clock is ahead of ours.
+    """
 
     url: str = ""
+    ahead_s: float = 0.0
     requests: list[Request] = field(default_factory=list)
     answer: Callable[[Request], Reply] = lambda request: status(404, "NotFound", "nothing here")
 
@@ -119,6 +124,9 @@ def fake_kubernetes(certificate: tuple[Path, Path] | None = None) -> Iterator[Fa
             except OSError:
                 pass  # the client had enough
             self.close_connection = True
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return super().date_time_string((timestamp or time.time()) + fake.ahead_s)
 
         def log_message(self, format: str, *args: object) -> None:
             pass

@@ -19,6 +19,7 @@ from kuberay.api.forward import Forward
 from kuberay.api.kinds import CRD, SERVICE, Kind
 from kuberay.api.transport import Answer, Transport
 from kuberay.api.watching import GONE, Watch
+from kuberay.clock import ServerClock
 from kuberay.errors import ApiError, NotFound
 
 Item = dict[str, Any]
@@ -63,6 +64,11 @@ class Api:
     def calls(self) -> Counter[tuple[str, str]]:
         """HTTP requests sent so far, by (verb, resource), e.g. ``("list", "pods")``; retries count."""
         return self._transport.calls
+
+    @property
+    def clock(self) -> ServerClock:
+        """The API server's clock, which all who share this cluster share."""
+        return self._transport.clock
 
     def version(self) -> str:
         """The API server's version, e.g. ``v1.33.2-gke.1240000``."""

@@ -15,6 +15,7 @@ from typing import Any
 from kuberay.api.calls import AGAIN, Call
 from kuberay.api.connection import Connection
 from kuberay.api.failures import from_answer, said_by_api_server, unreachable
+from kuberay.clock import ServerClock
 from kuberay.errors import ApiError, Invalid, Unreachable
 
 CONNECT_S = 5.0
@@ -83,11 +84,13 @@ class Transport:
 
     Attributes:
         calls: HTTP requests sent, by (verb, resource); retries count.
+        clock: the API server's.
     """
 
     def __init__(self, connection: Connection, sleep: Callable[[float], None] = time.sleep) -> None:
         self.connection = connection
         self.calls: Counter[tuple[str, str]] = Counter()
+        self.clock = ServerClock()
         self._sleep = sleep
         self._lock = threading.Lock()
 
@@ -156,9 +159,12 @@ class Transport:
         url = connection.address + call.path + (f"?{urlencode(call.query)}" if call.query else "")
         headers = {"Accept": "application/json", "User-Agent": "switchyard", **call.headers, **credentials}
         self.count(call)
+        sent = time.monotonic()
         response = connection.client.call_api(
             call.method, url, headers, body=call.body, _request_timeout=(CONNECT_S, call.read_s)
         )
+        if call.subresource != "proxy":  # there it is the date of whoever answered behind the API server
+            self.clock.heard(response.response.headers.get("Date"), sent)
         return response.response  # urllib3's, nothing read of it yet
 
     def no_answer(self, call: Call, error: BaseException) -> Unreachable:

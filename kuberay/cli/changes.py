@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -253,7 +252,7 @@ def _deploy(
         record = begin.forward(store, service, outlook, Kind.DEPLOY)
     steps.apply(api, service, outlook, say, force=force)
     if record is not None:
-        record = record.stamped("applied", datetime.now(UTC))
+        record = record.stamped("applied", api.clock.now())
         store.write(record)
     summary = {"service": service.name, "release": release, "effect": outlook.plan.effect.value, "serving": False}
     if not wait:

@@ -6,7 +6,7 @@ import getpass
 import os
 import socket
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from kuberay.config import Service
 from kuberay.errors import Refused
@@ -83,7 +83,7 @@ def forward(
         blue,
         strategy=service.kubernetes.upgrade.strategy,
         by=who(),
-        began=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        began=store.now(),
         auto=auto,
         start_s=service.rollout.start_s,
         watch_s=service.rollout.watch.seconds,
@@ -184,7 +184,7 @@ def back(store: Store, known: list[Record], snapshot: Snapshot, way: Way) -> Rec
         blue,
         strategy=way.target.strategy,
         by=who(),
-        began=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        began=store.now(),
         warm=bool(way.cluster),
         start_s=way.target.start_s,
         watch_s=0,

@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from http.client import HTTPException
 from urllib.error import URLError
 from urllib.request import Request, urlopen
@@ -93,7 +92,7 @@ class Examiner:
                 return None
             kind = validate.release_kind(self._config(record.blue.release), self._config(record.green.release))
             found = validate.judge(
-                evidence, self._settings, kind=kind, at=datetime.now(UTC).isoformat(timespec="seconds")
+                evidence, self._settings, kind=kind, at=self._api.clock.now().isoformat(timespec="seconds")
             )
             for line in verdict.lines(found):
                 self._say("verdict", line)
@@ -136,7 +135,7 @@ class Examiner:
         return ready
 
     def _sampled(self, pods: Sequence[Object]) -> list[Sample]:
-        return sample(self._api, self._namespace, [pod["metadata"]["name"] for pod in pods], at=time.time())
+        return sample(self._api, self._namespace, [pod["metadata"]["name"] for pod in pods], at=self._api.clock.time())
 
     def _ready(self, cluster: str) -> list[Object]:
         pods = self._api.list(POD, self._namespace, selector=f"{CLUSTER_LABEL}={cluster},{NODE_TYPE_LABEL}=worker")

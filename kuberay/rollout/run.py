@@ -9,7 +9,6 @@ import contextlib
 import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from kuberay.actions.decisions import decide, decision
@@ -115,7 +114,7 @@ class Runner:
             record = read(item) if item else None
             if record is None:
                 return Verdict(False, "", failed=f"The record {self._store.name(number)} is gone")
-            following = step(record, there, datetime.now(UTC))
+            following = step(record, there, self._api.clock.now())
             judged = record, following, there
             if not isinstance(following, Wait):
                 return Verdict(True, type(following).__name__)
@@ -146,13 +145,13 @@ class Runner:
             self._say(phase, why)
 
     def _do(self, following: Step, record: Record, there: Seen) -> Record:
-        now = datetime.now(UTC)
+        now = self._api.clock.now()
         match following:
             case steps.Decide(verb, release, cluster, by, reason):
                 self._say("decide", f"{verb.value} {release}{f' on {cluster}' if cluster else ''}: {reason}")
                 decide(self._api, self._namespace, record.service, release, decision(verb, by, reason, cluster))
                 if cluster and verb is Decided.APPROVE and not record.back and not record.warm:
-                    return self._keep(record.stamped("approved", datetime.now(UTC)))
+                    return self._keep(record.stamped("approved", self._api.clock.now()))
                 return record
             case steps.Apply(revision, strategy, pace):
                 step_of = f", steps of {pace.step} % when told" if pace else ""
@@ -208,13 +207,13 @@ class Runner:
         self._keep_before(record.number)
         self._store.put(record.number, "verdict.json", verdict[1])
         record = replace(record, verdict="pass" if verdict[0] else "fail")
-        return self._keep(record.stamped("validated", datetime.now(UTC)))
+        return self._keep(record.stamped("validated", self._api.clock.now()))
 
     def _watch(self, record: Record, cluster: str, left: float) -> Record:
         if breach := self._examiner.watch(record, cluster, left):
             self._still_ours()
             self._say("watch", breach)
-            return self._keep(replace(record, breach=breach).stamped("breached", datetime.now(UTC)))
+            return self._keep(replace(record, breach=breach).stamped("breached", self._api.clock.now()))
         return record
 
     def _still_ours(self) -> None:

@@ -38,6 +38,10 @@ class Store:
     def __init__(self, api: Api, namespace: str, service: str) -> None:
         self._api, self._namespace, self.service = api, namespace, service
 
+    def now(self) -> str:
+        """The API server's time, as records have it."""
+        return self._api.clock.now().isoformat(timespec="milliseconds")
+
     def name(self, number: int) -> str:
         """Of a revision's ConfigMap."""
         return f"{self.service}-revision-{number}"

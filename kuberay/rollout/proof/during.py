@@ -86,6 +86,7 @@ class Proof:
             max_tokens=wanted.max_tokens,
             pause_s=wanted.pause_s,
             source=source,
+            clock=self._api.clock.time,
             say=lambda text: self._say("load", text),
         )
         try:

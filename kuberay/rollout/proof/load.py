@@ -105,6 +105,7 @@ class Load:
         out: file that a line for each request is appended to, with times in seconds since 1970.
         pause_s: from an answer to the stream's next request.
         source: written into each line: which process of which machine.
+        clock: seconds since 1970.
         say: told where the file cannot be written.
     """
 
@@ -118,6 +119,7 @@ class Load:
         pause_s: float = 0.0,
         source: str = "load",
         timeout_s: float = TIMEOUT_S,
+        clock: Callable[[], float] = time.time,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._route, self._out, self._streams, self._max_tokens = route, out, streams, max_tokens
@@ -131,8 +133,8 @@ class Load:
         self._thread = threading.Thread(target=self._work, name="proof-load", daemon=True)
         self._ended = threading.Event()
         self._fault: Exception | None = None
-        # perf_counter() when the clock on the wall was at 0: so every time in a record is one of that clock.
-        self._epoch = time.perf_counter() - time.time()
+        # perf_counter() when that clock was at 0: so every time in a record is one of that clock.
+        self._epoch = time.perf_counter() - clock()
 
     def start(self) -> None:
         """Begin.
