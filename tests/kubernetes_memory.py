@@ -45,9 +45,9 @@ class Memory:
         """An object as it is from now on, with the metadata that an API server fills in."""
         with self.lock:
             before = self.objects.get(path)
-            item = copy.deepcopy(item)
             if before is not None and _without_version(before) == _without_version(item):
                 return before
+            item = copy.deepcopy(item)
             self.version += 1
             about = item["metadata"]
             about.setdefault("uid", str(self.version))
@@ -86,9 +86,7 @@ class Memory:
             return Reply(self.drop(path))
         if isinstance(request.body, list):
             changed = _operated(there, request.body)
-            return (
-                Reply(self.keep(path, changed)) if changed else status(422, "Invalid", "a test of the patch failed")
-            )
+            return Reply(self.keep(path, changed)) if changed else status(422, "Invalid", "a test of the patch failed")
         wanted = (request.body.get("metadata") or {}).get("resourceVersion")
         if wanted is not None and wanted != dig(there, "metadata", "resourceVersion"):
             return status(409, "Conflict", "the object has been modified")
@@ -101,7 +99,7 @@ class Memory:
         items = [one for one in inside if _chosen(request, one)]
         return Reply({"metadata": {"resourceVersion": str(self.version)}, "items": items})
 
-    def _watch(self, request: Request) -> Iterator[Item]:
+    def _watch(self, request: Request) -> Iterator[Item | bytes]:
         """What has happened since the version that is asked for, until the watch's time is over."""
         seen, until = int(request.query["resourceVersion"]), time.monotonic() + int(request.query["timeoutSeconds"])
         while (left := until - time.monotonic()) > 0:
@@ -110,6 +108,7 @@ class Memory:
                     self.lock.wait(min(left, 1))
                 news = [one for one in self.happened if one[0] > seen]
                 seen = self.version
+            yield b"\n"  # an empty line: who does not read any more is found out, and not woken for ever
             for _, kind, path, item in news:
                 if path.rpartition("/")[0] == request.path and _chosen(request, item):
                     yield {"type": kind, "object": item}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -58,19 +58,21 @@ class Mine(Lease):
 class Judge(Examiner):
     """Judges without asking."""
 
-    def __init__(self, api: Api, *, good: bool, breach: str = "") -> None:
+    def __init__(self, api: Api, stage: Stage) -> None:
         super().__init__(api, NAMESPACE, "llm", Rollout(), lambda phase, text: None)
-        self._good, self._breach = good, breach
+        self._case, self._store = stage.case, stage.store
 
     def examine(self, record: Record, green: str, blue: str, there: Seen, stop: Any) -> tuple[bool, str]:
-        return self._good, "{}"
+        return self._case.good, "{}"
 
     def look_before(self, blue: str) -> None:
         pass
 
     def watch(self, record: Record, cluster: str, left_s: float) -> str:
-        threading.Event().wait(0.05)
-        return self._breach
+        time.sleep(0.05)
+        if self._case.late:
+            self._store.wish(record.number, self._case.late)
+        return self._case.breach
 
 
 @dataclass
@@ -78,6 +80,7 @@ class Case:
     """A rollout or a way back, and what has to become of it, whenever its command is killed.
 
     Attributes:
+        wish, late: what somebody asks for while it is held, and while it is watched after the switch.
         served: the releases that got the traffic on its way, one after the other.
         kept: the clusters that are there in the end.
     """
@@ -91,6 +94,7 @@ class Case:
     good: bool = True
     breach: str = ""
     wish: Wish | None = None
+    late: Wish | None = None
 
 
 def switched(*there: str) -> World:
@@ -106,14 +110,15 @@ def cases() -> list[Case]:
     back = rollout(number=3, kind=Kind.ROLLBACK, warm=True, green=Place(1, "old", "c1"), blue=Place(2, "new", "c2"))
     cold = replace(back, warm=False, green=Place(1, "old"))
     steps = incremental(auto=True, canary_s=0.1, watch_s=0.1)
-    both, ada = {"c1", "c2"}, Wish(Verb.PROMOTE, "ada")
+    both, ada, abort = {"c1", "c2"}, Wish(Verb.PROMOTE, "ada"), Wish(Verb.ABORT, "ada")
     return [
         Case("promoted", auto, Outcome.SERVES, ["new"], both),
         Case("by-hand", hand, Outcome.SERVES, ["new"], both, wish=ada),
         Case("refused", auto, Outcome.ABORTED, [], {"c1"}, good=False),
         Case("breached", replace(auto, watch_s=30), Outcome.ROLLED_BACK, ["new", "old"], both, breach="errors"),
         Case("broken", auto, Outcome.ABORTED, [], {"c1"}, World(breaks=True)),
-        Case("aborted", hand, Outcome.ABORTED, [], {"c1"}, wish=Wish(Verb.ABORT, "ada")),
+        Case("aborted", hand, Outcome.ABORTED, [], {"c1"}, wish=abort),
+        Case("aborted-late", replace(auto, watch_s=30), Outcome.ROLLED_BACK, ["new", "old"], {"c1"}, late=abort),
         Case("by-steps", steps, Outcome.SERVES, ["new"], both, gradual()),
         Case("bad-by-steps", steps, Outcome.ABORTED, [], {"c1"}, gradual(), good=False),
         Case("warm-rollback", back, Outcome.SERVES, ["old"], both, switched("c1", "c2")),
@@ -127,6 +132,7 @@ class Stage:
     def __init__(self, case: Case, fake: FakeKubernetes, memory: Memory, folder: Path) -> None:
         self.case = case
         self.operator = Operator(memory, case.world)
+        folder.mkdir(exist_ok=True)
         self._kubeconfig = fake.kubeconfig(folder)
         self.api = self.process()
         self.store = Store(self.api, NAMESPACE, "llm")
@@ -147,9 +153,10 @@ class Stage:
     def run(self, api: Api, leave: Collection[str] = ()) -> Stand:
         """Execute it, in a process of its own."""
         store = Store(api, NAMESPACE, "llm")
-        judge = Judge(api, good=self.case.good, breach=self.case.breach)
         lease = Mine(api, NAMESPACE, "llm", "me")
-        return Runner(api, NAMESPACE, store, lease, judge, lambda phase, text: None).run(self.case.record.number, leave)
+        return Runner(api, NAMESPACE, store, lease, Judge(api, self), lambda phase, text: None).run(
+            self.case.record.number, leave
+        )
 
 
 @pytest.fixture
@@ -177,28 +184,32 @@ def ends_well(stage: Stage, stand: Stand) -> None:
     assert not [path for path in stage.operator.memory.objects if path.endswith("/llm-preview")]
 
 
-@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
-def test_a_command_that_is_killed_after_any_of_its_writes_is_gone_on_with(case: Case, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [case.name for case in cases()])
+def test_a_command_that_is_killed_after_any_of_its_writes_is_gone_on_with(name: str, tmp_path: Path) -> None:
     """Reads change nothing, so these are all the points there are at which its end makes a difference."""
-    kills = 0
-    while True:
-        memory, fresh = Memory(), next(one for one in cases() if one.name == case.name)
+
+    def killed(after: int) -> int:
+        """How many writes it had left."""
+        memory, (case,) = Memory(), [one for one in cases() if one.name == name]
         with memory.served() as fake:
-            stage = Stage(fresh, fake, memory, tmp_path)
+            stage = Stage(case, fake, memory, tmp_path / str(after))
             with stage.operator.working():
-                if fresh.wish:
+                if case.wish:
                     stage.run(stage.api, leave=("hold",))
-                    stage.store.wish(fresh.record.number, fresh.wish)
-                mortal = stage.process(lives=kills + 1)
+                    stage.store.wish(case.record.number, case.wish)
+                mortal = stage.process(lives=after)
                 try:
                     stand = stage.run(mortal)
                 except Killed:
                     stand = stage.run(stage.process())
                 ends_well(stage, stand)
-        if mortal.lives > 0:
-            break
-        kills += 1
-    assert kills >= 3
+        return mortal.lives
+
+    most = 1000
+    writes = most - killed(most)
+    assert writes >= 3
+    with ThreadPoolExecutor(4) as pool:  # they wait, most of the time
+        assert set(pool.map(killed, range(1, writes))) == {0}
 
 
 @pytest.mark.parametrize("ahead_s", [-7200, 7200])

@@ -219,6 +219,7 @@ def _wish(
     *,
     force: bool = False,
     to: int = 100,
+    keep: bool = False,
     file: str | None = None,
 ) -> Stand:
     from kuberay.manifests.manifest import release_of
@@ -243,9 +244,9 @@ def _wish(
         raise Refused(f"--to is for the incremental strategy; {there.name} switches all at once ({record.strategy}).")
     other = release_of(checked(file)).id if file is not None else record.green.release
     with streams.during(record.number):
-        store.wish(record.number, Wish(verb, begin.who(), reason, force, to, record.breach))
+        store.wish(record.number, Wish(verb, begin.who(), reason, force, to, record.breach, keep))
         part = f", {to} % of the traffic" if to < 100 else ""
-        say(verb.value, f"revision {record.number}: release {record.green.release}{part}")
+        say("rollback" if keep else verb.value, f"revision {record.number}: release {record.green.release}{part}")
         if other != record.green.release:
             say(verb.value, f"note: {file} is another release ({other}) than the one that is promoted")
         promote = verb is Verb.PROMOTE
@@ -274,7 +275,7 @@ def _rollback(there: Target, streams: Proof, revision: int | None, say: Say, *, 
         with streams.during(current.number):
             return drive(there.api, there.namespace, current, say)
     if current is not None and current.kind is Kind.ROLLOUT and begin.moved(current, now) and revision is None:
-        return _wish(there, streams, Verb.ABORT, "rolled back", say)  # it is being watched still
+        return _wish(there, streams, Verb.ABORT, "rolled back", say, keep=True)  # it is being watched still
     way = begin.way_back(known, now, revision)
     say("plan", way.text)
     if not yes:

@@ -5,7 +5,7 @@ Laws, which tests hold for every record and every observation there can be:
 1. Green is approved only on a good verdict (``auto``), or because somebody wished it: with a good verdict, or without
    one in so many words. `deploy` decides before it begins, and approves what it applies.
 2. Once blue is to have the traffic again, green is refused before anything else happens.
-3. Nothing is deleted but the green cluster of an aborted rollout, never one that serves, served before or is to serve.
+3. Nothing is deleted but the green cluster of a rollout that was aborted, and never while it serves or is to serve.
 4. A record that has ended asks for nothing.
 5. Doing a step and looking again never asks for the same step, unless the world refused it.
 6. No step of traffic goes beyond what was asked for, and none is made to a green that is not ready. (Incremental.)
@@ -186,13 +186,13 @@ def _back(record: Record, seen: Seen, now: datetime) -> Step:
     following = canary.back(record, seen) if record.incremental else _settle(blue, record, seen)
     if following is not None:
         return following
-    if "switched" in record.times:
-        return Finish(Outcome.ROLLED_BACK, record.back)
-    if green.cluster in seen.alive and green.cluster not in (seen.pending, blue.cluster) and not record.warm:
-        return Delete(green.cluster)
-    if green.cluster in seen.leaving:
-        return Wait("back", f"the pods of {green.cluster} end")
-    return Finish(Outcome.ROLLED_BACK if record.tried else Outcome.ABORTED, record.back)
+    had_traffic = "switched" in record.times
+    if not had_traffic or record.frees:
+        if green.cluster in seen.alive and green.cluster not in (seen.pending, blue.cluster) and not record.warm:
+            return Delete(green.cluster)
+        if green.cluster in seen.leaving:
+            return Wait("back", f"the pods of {green.cluster} end")
+    return Finish(Outcome.ROLLED_BACK if had_traffic or record.tried else Outcome.ABORTED, record.back)
 
 
 def _undone(record: Record, seen: Seen) -> Step:

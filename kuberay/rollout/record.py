@@ -54,6 +54,7 @@ class Wish:
         override: promote although the verdict is bad, or not there.
         to: promote up to so many per cent of the traffic, and hold there (incremental strategy).
         despite: what the watch had found by then, which ``override`` is about as well.
+        keep: abort, and leave green's cluster for as long as KubeRay keeps it, where it has had all the traffic.
     """
 
     verb: Verb = Verb.NONE
@@ -62,6 +63,7 @@ class Wish:
     override: bool = False
     to: int = 100
     despite: str = ""
+    keep: bool = False
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,11 @@ class Record:
     def tried(self) -> bool:
         """Green had some of the traffic."""
         return any(one.startswith("canary-") for one in self.times)
+
+    @property
+    def frees(self) -> bool:
+        """Green's cluster goes, even if it has had all the traffic: its GPUs are wanted, not a way forward."""
+        return self.wish.verb is Verb.ABORT and not self.wish.keep
 
     def since(self, phase: str, now: datetime) -> float | None:
         """Seconds since a phase began; None where it has not."""
