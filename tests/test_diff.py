@@ -11,8 +11,10 @@ import pytest
 
 from kuberay.config import load
 from kuberay.manifests.manifest import objects
+from kuberay.plan import screen
 from kuberay.plan.capacity import UNPRICED, Prices, switch
 from kuberay.plan.diff import Effect, Plan, plan
+from kuberay.plan.outlook import Outlook
 from kuberay.snapshot import Snapshot
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
@@ -314,3 +316,8 @@ def test_what_a_switch_takes() -> None:
     assert found.minutes == 6
     assert found.dollars == pytest.approx(0.6 * 6 / 60 + 0.6 * 660 / 3600)
     assert switch(snapshot, wanted, UNPRICED).dollars is None
+    assert (found.kept_s, found.kept_gpu_hours) == (660, pytest.approx(2 * 660 / 3600)), "as the file says"
+    after = rendered(MODEL_ID="google/gemma-2-9b-it")
+    told = screen.lines(Outlook(snapshot, tuple(after), plan(snapshot, after), found, ()))
+    kept = "  After the switch the old cluster is kept for 11 min as a warm way back (kubernetes.upgrade.keep_old_s): "
+    assert f"{kept}0.37 GPU hours." in told

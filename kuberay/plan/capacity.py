@@ -9,7 +9,7 @@ from kuberay.accelerators import GKE_ACCELERATOR_LABEL, GKE_SPOT_LABEL
 from kuberay.look.objects import created, gpus_of, moment
 from kuberay.manifests.rayservice import Json, group_pods
 from kuberay.names import NODE_TYPE_LABEL
-from kuberay.snapshot import Object, Snapshot, condition_of, dig, is_ready, labels
+from kuberay.snapshot import Object, Snapshot, by_steps, condition_of, dig, is_ready, labels
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class Switch:
         minutes: how long the running cluster took from its making to its first ready worker; None if not seen.
         dollars: price of the new GPUs for that time, and of the old ones until they are deleted; None if not priced.
         prices: what the sum was made of.
+        kept_s: how long the old cluster stays after the switch; 0 where there is none.
+        warm: it is a way back meanwhile.
     """
 
     gpus_now: int
@@ -48,6 +50,13 @@ class Switch:
     minutes: float | None
     dollars: float | None
     prices: str = ""
+    kept_s: int = 0
+    warm: bool = True
+
+    @property
+    def kept_gpu_hours(self) -> float:
+        """What keeping the old cluster takes, at the size it has now."""
+        return self.gpus_now * self.kept_s / 3600
 
 
 def switch(snapshot: Snapshot, wanted: Json, prices: Prices) -> Switch:
@@ -65,7 +74,10 @@ def switch(snapshot: Snapshot, wanted: Json, prices: Prices) -> Switch:
         leaving = _hourly(dig(active, "spec", default={}), prices)
         if coming is not None and leaving is not None:
             dollars = coming * minutes / 60 + leaving * delay / 3600
-    return Switch(now, gpus(new, "minReplicas"), most, minutes, dollars, prices.source)
+    kept_s = delay if active else 0
+    return Switch(
+        now, gpus(new, "minReplicas"), most, minutes, dollars, prices.source, kept_s, warm=not by_steps(wanted)
+    )
 
 
 def gpus(cluster: Json, bound: str) -> int:

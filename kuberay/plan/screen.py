@@ -50,7 +50,7 @@ def lines(outlook: Outlook) -> list[str]:
         keys = ", ".join(one["path"].rsplit("/", 1)[-1] for one in patch.operations if one["op"] != "test")
         found.append(f"  ~ RayCluster/{patch.cluster}: patched ({keys}), since KubeRay does not pass it on")
     if plan.effect in (Effect.NEW_CLUSTER, Effect.CREATE):
-        found += ["", f"  {_takes(outlook.takes)}"]
+        found += ["", *(f"  {line}" for line in _takes(outlook.takes))]
     found += [f"  note: {note}" for note in outlook.notes]
     for problem in outlook.problems:
         found += ["", f"  {'REFUSED' if problem.refuses else 'WARNING'}: {problem.what}", f"  Next: {problem.next}"]
@@ -84,7 +84,7 @@ def as_json(outlook: Outlook) -> Json:
         "notes": list(outlook.notes),
         "problems": [vars(problem) for problem in outlook.problems],
         "traps": [vars(trap) for trap in plan.traps],
-        "switch": vars(outlook.takes),
+        "switch": vars(outlook.takes) | {"kept_gpu_hours": outlook.takes.kept_gpu_hours},
     }
 
 
@@ -142,10 +142,16 @@ def shown(value: Any, most: int = 70) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def _takes(takes: Switch) -> str:
+def _takes(takes: Switch) -> Iterator[str]:
     parts = [f"GPUs: {takes.gpus_now} in use, {takes.gpus_new} more to begin with, at most {takes.gpus_most} in all."]
     if takes.minutes is not None:
         parts.append(f"The cluster that runs now took {takes.minutes:.1f} min to serve.")
     if takes.dollars is not None:
         parts.append(f"About ${takes.dollars:.2f} for the switch ({takes.prices}).")
-    return " ".join(parts)
+    yield " ".join(parts)
+    if takes.kept_s:
+        what = "as a warm way back" if takes.warm else "for its streams"
+        yield (
+            f"After the switch the old cluster is kept for {takes.kept_s / 60:.3g} min {what} "
+            f"(kubernetes.upgrade.keep_old_s): {takes.kept_gpu_hours:.2g} GPU hours."
+        )

@@ -225,7 +225,8 @@ def _settle(goal: Place, record: Record, seen: Seen) -> Step | None:
         return Decide(Decided.APPROVE, goal.release, goal.cluster, record.by, f"it served before {record.number}")
     if seen.pending != wanted:
         return Point(wanted, seen.active)
-    why = f": {seen.trouble}" if seen.trouble and seen.pending else ""
+    # A cluster that has endpoints may want more of them, and find no room.
+    why = f": {seen.trouble}" if seen.trouble and not seen.ready.get(goal.cluster) else ""
     return Wait("back", f"KubeRay moves the traffic to {goal.cluster}{why}")
 
 
