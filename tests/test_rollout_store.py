@@ -25,7 +25,7 @@ from kuberay.rollout import begin, drive
 from kuberay.rollout.lease import RENEW_S, Lease
 from kuberay.rollout.record import Kind, Outcome, Place, Record, Verb, Wish
 from kuberay.rollout.seen import Seen
-from kuberay.rollout.show import conclusion
+from kuberay.rollout.show import conclusion, table
 from kuberay.rollout.store import Store
 from kuberay.snapshot import Snapshot
 from serve_app.decision import Verb as Decided
@@ -445,3 +445,25 @@ def test_a_way_that_is_none_is_refused(number: int, said: str) -> None:
         begin.way_back(KNOWN, NOW, number)
     with pytest.raises(Refused, match="nothing to go back to"):
         begin.way_back(KNOWN[2:], NOW, None)
+
+
+@pytest.mark.parametrize("width", [60, 80, 110, 160])
+def test_the_history_fits_its_terminal_and_leaves_nothing_out(width: int) -> None:
+    why = "5 of 120 requests failed (4.2 %, allowed: 1 %)"
+    times = {"ended": "2026-11-30T02:54:04+00:00"}
+    ended = record(2, "bbb", Outcome.ROLLED_BACK, by="somebody@a-laptop", began=NOW_TEXT, why=why, times=times)
+    waits = record(3, "ccc", Outcome.NONE, by="ada@host", verdict="pass", wish=Wish(Verb.PROMOTE, "bob", "at noon"))
+    told = table([record(1, "aaa", why="it serves"), ended, waits], "llm", width)
+    assert max(map(len, told.splitlines())) <= width
+    whole = " ".join(told.split())
+    for part in (
+        "aaa",
+        "serves",
+        "rolled back",
+        "somebody@a-laptop",
+        "pass",
+        "running",
+        "promote wished by bob: at noon",
+    ):
+        assert part in whole
+    assert all(word in whole for word in why.split())

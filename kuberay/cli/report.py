@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -52,7 +53,10 @@ def history(
                 there.api.get(RAYSERVICE, there.name, there.namespace)  # a name that is none says so
     except KubeRayError as error:
         fail(error)
-    print(json.dumps([as_json(one) for one in known], indent=2) if output == "json" else table(known, there.name))
+    width = shutil.get_terminal_size((160, 24)).columns
+    print(
+        json.dumps([as_json(one) for one in known], indent=2) if output == "json" else table(known, there.name, width)
+    )
 
 
 def report(

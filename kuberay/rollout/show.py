@@ -52,27 +52,34 @@ def conclusion(record: Record, trouble: str = "") -> str:
     return f"{about} {_SAID[record.outcome]}{why}."
 
 
-def table(records: Sequence[Record], service: str) -> str:
-    """One line a revision, newest last."""
+WIDE = 110
+"""Columns of a terminal that a line a revision needs."""
+
+
+def table(records: Sequence[Record], service: str, width: int) -> str:
+    """The revisions, newest last: a line each, or several where the terminal is too narrow for that.
+
+    Args:
+        width: of the terminal, in columns.
+    """
     if not records:
         return f"No revision of {service} has been kept. switchyard deploy or switchyard rollout makes the first."
-    found = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("REVISION", "RELEASE", "KIND", "OUTCOME", "VERDICT", "BY", "BEGAN (UTC)", "TOOK", "WHY"):
-        found.add_column(column, no_wrap=column != "WHY")
     serving = next((one for one in reversed(records) if one.outcome is Outcome.SERVES), None)
+    found = Table(box=None, pad_edge=False, header_style="bold", show_header=width >= WIDE)
+    for column in ("REVISION", "RELEASE", "KIND", "OUTCOME", "VERDICT", "BY", "BEGAN (UTC)", "TOOK", "WHY"):
+        if width >= WIDE or column in ("REVISION", "WHY"):
+            found.add_column(column, no_wrap=column != "WHY")
     for one in records:
-        found.add_row(
-            str(one.number),
-            one.green.release,
-            one.kind.value,
-            "served" if one.outcome is Outcome.SERVES and one is not serving else one.outcome.value or "running",
-            one.verdict or "-",
-            one.by or "-",
-            one.began[:19].replace("T", " "),
-            _took(one),
-            one.why or _wished(one),
-        )
-    console = Console(width=160, highlight=False)
+        told = "served" if one.outcome is Outcome.SERVES and one is not serving else one.outcome.value or "running"
+        began, why = one.began[:19].replace("T", " "), one.why or _wished(one)
+        if width >= WIDE:
+            row = (one.green.release, one.kind.value, told, one.verdict or "-", one.by or "-", began, _took(one), why)
+        else:
+            who = f" by {one.by}" if one.by else ""
+            how = [told, f"verdict {one.verdict}" if one.verdict else "", _took(one).strip("-"), why]
+            row = (f"{one.green.release}  {one.kind.value}{who}, {began}\n{', '.join(filter(None, how))}",)
+        found.add_row(str(one.number), *row)
+    console = Console(width=width, highlight=False)
     with console.capture() as capture:
         console.print(found)
     return capture.get().rstrip()

@@ -25,6 +25,7 @@ from kuberay.rollout.store import Store
 from kuberay.snapshot import dig
 from tests.e2e.conftest import Kube, eventually
 from tests.e2e.deployed import FILE, ROOT, START_S
+from tests.e2e.rights import documented, somebody
 
 LOAD = ("--load", "2", "--load-pause", "1", "--load-tokens", "128")
 """People who read: closed-loop streams would fill two cores, and a second vLLM needs them to start."""
@@ -33,6 +34,10 @@ LONG_S = 40.0
 LONGEST_S = 180
 OPTIONS: dict[str, Any] = {"enforce_eager": True, "hf_overrides": {"max_position_embeddings": 65536}}
 """The tiny model knows 8192 positions, which are over in less than a minute."""
+WRONG = {"SWITCHYARD__ENGINE__OPTIONS": json.dumps({**OPTIONS, "load_format": "dummy", "seed": 7})}
+"""Other random weights under the same name: a release that answers, and answers wrongly."""
+SWITCH_S, ABORT_S, WARM_S = 10, 30, 15
+"""What the project promises: decision to traffic, abort to freed GPUs, warm rollback to traffic."""
 
 
 class Command(subprocess.Popen[str]):
@@ -117,6 +122,15 @@ class Service:
         begun = time.monotonic()
         self.answer(max_tokens=1000)
         return min(int(LONG_S / (time.monotonic() - begun) * 1000), 60_000)
+
+
+@contextmanager
+def in_a_namespace(kube: Kube, folder: Path) -> Iterator[Service]:
+    """A service that is still to be made, whose commands have the rights of docs/rollouts.md and no others."""
+    with kube.namespace("rollout") as namespace:
+        api = Api.connect(kubeconfig=str(kube.kubeconfig))
+        user = somebody(kube, api, namespace, folder, "operator", documented()["rules"])
+        yield Service(kube, api, namespace, folder, user)
 
 
 def ended(process: Command, timeout_s: float) -> dict[str, Any]:

@@ -24,8 +24,7 @@ from kuberay.rollout.store import Store
 from kuberay.snapshot import dig
 from tests.e2e.conftest import Kube
 from tests.e2e.rights import documented, somebody
-from tests.e2e.rollouts import Service, between, load_of
-from tests.e2e.test_rollout import WRONG
+from tests.e2e.rollouts import WRONG, Service, between, load_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 

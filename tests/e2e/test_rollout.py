@@ -16,32 +16,32 @@ import psutil
 import pytest
 
 from kuberay.api import kinds
-from kuberay.api.client import Api
 from kuberay.rollout.proof.during import AFTER_S
 from kuberay.rollout.store import Store
 from tests.e2e.conftest import Kube, eventually
 from tests.e2e.kube import holder
-from tests.e2e.rights import documented, somebody
+from tests.e2e.rights import somebody
 from tests.e2e.rollouts import (
+    ABORT_S,
     LOAD,
     LONG_S,
     OPTIONS,
     START_S,
+    SWITCH_S,
+    WARM_S,
+    WRONG,
     LongStream,
     Service,
     between,
     ended,
     held_back,
+    in_a_namespace,
     load_of,
     verdict_of_last,
 )
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
-SWITCH_S, ABORT_S, WARM_S = 10, 30, 15
-"""What the project promises: decision to traffic, abort to freed GPUs, warm rollback to traffic."""
-WRONG = {"SWITCHYARD__ENGINE__OPTIONS": json.dumps({**OPTIONS, "load_format": "dummy", "seed": 7})}
-"""Other random weights under the same name: a release that answers, and answers wrongly."""
 DEEP = {**OPTIONS, "load_format": "dummy", "hf_overrides": {**OPTIONS["hf_overrides"], "num_hidden_layers": 24}}
 SLOW = {
     "SWITCHYARD__ENGINE__OPTIONS": json.dumps(DEEP),  # twelve times the layers
@@ -54,11 +54,8 @@ SLOW = {
 
 @pytest.fixture(scope="module")
 def service(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with kube.namespace("rollout") as namespace:
-        api = Api.connect(kubeconfig=str(kube.kubeconfig))
-        folder = tmp_path_factory.mktemp("rollout")
-        user = somebody(kube, api, namespace, folder, "operator", documented()["rules"])
-        yield Service(kube, api, namespace, folder, user)
+    with in_a_namespace(kube, tmp_path_factory.mktemp("rollout")) as made:
+        yield made
 
 
 def test_the_first_release_needs_no_decision(service: Service) -> None:
