@@ -43,7 +43,11 @@ if TYPE_CHECKING:
     from kuberay.rollout.store import Store
 
 Say = Callable[[str, str], None]
-_AGAIN = "{} has retired before: KubeRay may delete it at once after the switch, and with it the warm way back"
+_AGAIN = (
+    "{} has retired before, which KubeRay never forgets: it may delete it at once after the switch, and with it "
+    "the warm way back. A restart of the operator before the switch makes it forget: kubectl rollout restart "
+    "deployment/kuberay-operator -n NAMESPACE"
+)
 AutoOption = Annotated[bool, typer.Option("--auto", help="Promote on a good verdict, abort on a bad one.")]
 _STANDS = "The rollout stays where it is: the same command goes on with it."
 _WISHED = (
