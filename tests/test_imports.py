@@ -85,6 +85,7 @@ MAY_PRINT = {
     "cluster/cli/terminal.py",
     "kuberay/cli/changes.py",
     "kuberay/cli/common.py",
+    "kuberay/cli/deciding.py",
     "kuberay/cli/forward.py",
     "kuberay/cli/look.py",
     "kuberay/cli/report.py",

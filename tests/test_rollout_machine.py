@@ -226,7 +226,8 @@ def test_a_way_back_to_a_cluster_that_does_not_come_back_ends_with_what_serves()
     record, _ = run(world, rollout(auto=True, watch_s=1e9, start_s=30), most=14)
     world.clusters["c1"].broken = True
     record, _ = run(world, replace(record, breach="5 % errors"))
-    assert (record.outcome, record.why) == (Outcome.FAILED, "c1 did not come back within 30 s; c2 serves")
+    assert (record.outcome, record.stuck) == (Outcome.SERVES, True)
+    assert record.why == "it could not be taken back (5 % errors): c1 did not come back within 30 s"
     assert (world.active, world.pending, world.spec, world.strategy) == ("c2", "", "new", "NewCluster")
 
 
@@ -241,6 +242,19 @@ def test_an_abort_after_a_switch_that_nobody_saw_frees_the_gpus_and_a_rollback_k
     assert "switched" not in record.times
     record, _ = run(world, replace(record, wish=wish))
     assert (record.outcome, set(world.clusters), world.active) == (Outcome.ROLLED_BACK, left, "c1")
+
+
+def test_what_cannot_be_taken_back_since_blue_is_gone_serves_on_and_says_what_starts_the_other_anew() -> None:
+    """KubeRay deletes a cluster at once that retires for the second time."""
+    world = World()
+    record, _ = run(world, rollout(auto=True, watch_s=1e9), most=14)
+    del world.clusters["c1"]
+    record, _ = run(world, replace(record, breach="5 % errors"))
+    assert (record.outcome, record.stuck, world.spec, world.strategy) == (Outcome.SERVES, True, "new", "NewCluster")
+    assert record.why == (
+        "it could not be taken back (5 % errors): c1 is gone, on which release old served before; "
+        "switchyard rollback --name llm starts that anew"
+    )
 
 
 def test_what_nobody_kept_the_objects_of_cannot_be_applied_again() -> None:

@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 
 from kuberay.actions.decisions import decide, decision
 from kuberay.api.client import Api
+from kuberay.cli.common import name_and_revision
+from kuberay.cli.deciding import telling_what_to_type
 from kuberay.errors import Refused
 from kuberay.names import INCREMENTAL, RELEASE
 from kuberay.plan.capacity import Switch
@@ -237,10 +239,62 @@ def test_ctrl_c_does_not_take_back_what_was_asked_for_and_says_so(
     assert store.read(2).wish.verb is Verb.PROMOTE
 
 
+@pytest.mark.parametrize(
+    ("words", "name", "found"),
+    [
+        ([], None, (None, None)),
+        (["llm"], None, ("llm", None)),
+        (["3"], "llm", ("llm", 3)),
+        (["llm", "3"], None, ("llm", 3)),
+        (["3", "llm"], "llm", ("llm", 3)),
+    ],
+)
+def test_a_service_and_a_revision_are_told_apart(
+    words: list[str], name: str | None, found: tuple[str | None, int | None]
+) -> None:
+    assert name_and_revision(words, name) == found
+
+
 @pytest.mark.parametrize("command", ["rollback", "report"])
-def test_a_name_where_a_revision_stands_is_told_its_place(command: str) -> None:
-    done = CliRunner().invoke(app, [command, "llm"])
-    assert done.exit_code == 2 and "'llm' is no number. Name the service with -f or --name." in done.stderr
+@pytest.mark.parametrize("words", [["llm", "other"], ["1", "2"], ["llm", "--name", "other"]])
+def test_two_of_a_kind_are_refused(command: str, words: list[str]) -> None:
+    done = CliRunner().invoke(app, [command, *words])
+    assert done.exit_code == 2 and "give one service's name, and one revision's number" in done.stderr
+
+
+def test_a_wrong_name_is_told_as_such_and_not_as_a_service_at_rest(
+    memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory.objects["/apis/ray.io/v1/namespaces/team-a/rayservices/llm"] = {
+        "metadata": {"name": "llm", "namespace": "team-a"}
+    }
+    with memory.served() as fake:
+        monkeypatch.setenv("KUBECONFIG", fake.kubeconfig(tmp_path))
+        for command in ("promote", "abort"):
+            wrong = CliRunner().invoke(app, [command, "lllm", "-n", "team-a"])
+            assert wrong.exit_code == 1 and "There is no service lllm in namespace team-a" in wrong.stderr
+            rests = CliRunner().invoke(app, [command, "llm", "-n", "team-a"])
+            assert rests.exit_code == 1 and "No rollout of llm in namespace team-a is under way" in rests.stderr
+
+
+def test_options_that_contradict_each_other_are_wrong_use() -> None:
+    done = CliRunner().invoke(app, ["rollout", "-f", "deploy/e2e.yaml", "--auto", "--no-wait"])
+    assert done.exit_code == 2 and "with --auto the verdict decides" in done.stderr
+
+
+def test_where_it_waits_for_a_decision_the_commands_are_told_once() -> None:
+    told: list[tuple[str, str]] = []
+    say = telling_what_to_type(lambda phase, text: told.append((phase, text)), "new.yaml")
+    for phase in ("start", "hold", "hold"):
+        say(phase, "waits")
+    assert [text for _, text in told] == [
+        "waits",
+        "waits",
+        "talk to it: switchyard chat -f new.yaml --preview",
+        "decide: switchyard promote -f new.yaml",
+        "or: switchyard abort -f new.yaml",
+        "waits",
+    ]
 
 
 def test_a_rollback_asks_and_takes_no_answer_for_no(
@@ -429,14 +483,15 @@ def test_the_way_back_is_to_what_served_before_even_if_another_has_served_since(
 
 def test_a_cluster_that_retires_a_second_time_is_known() -> None:
     there = record(2, "r2", blue=Place(1, "r1", "c1"))
-    back = record(3, "r1", Outcome.NONE, kind=Kind.ROLLBACK, blue=Place(2, "r2", "c2"))
-    again = record(4, "r3", Outcome.NONE, blue=Place(1, "r1", "c1"))
-    assert not begin.retires_again([record(1, "r1"), there, back], back)
-    assert begin.retires_again([record(1, "r1"), there, back, again], again)
-    assert not begin.retires_again([record(1, "r1")], record(1, "r1", Outcome.NONE)), "nothing is blue at first"
+    back = record(3, "r1", kind=Kind.ROLLBACK, blue=Place(2, "r2", "c2"))
+    runs = record(4, "r3", Outcome.NONE, blue=Place(1, "r1", "c1"))
+    assert not begin.retires_again([record(1, "r1"), runs], "c1"), "it retires for the first time"
+    assert not begin.retires_again([record(1, "r1")], ""), "nothing is blue at first"
+    for cluster in ("c1", "c2"):
+        assert begin.retires_again([record(1, "r1"), there, back, runs], cluster)
     taken = replace(there, outcome=Outcome.ROLLED_BACK, times={"switched": NOW_TEXT})
-    assert begin.retires_again([record(1, "r1"), taken, back], replace(back, blue=taken.blue)), "it came back soon"
-    assert not begin.retires_again([replace(taken, times={}), back], replace(back, blue=taken.blue)), "never switched"
+    assert begin.retires_again([record(1, "r1"), taken], "c1"), "it came back soon"
+    assert not begin.retires_again([record(1, "r1"), replace(taken, times={})], "c1"), "never switched"
 
 
 @pytest.mark.parametrize(("number", "said"), [(3, "serves already"), (9, "kept are: 1, 2, 3")])

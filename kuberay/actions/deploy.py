@@ -79,6 +79,9 @@ def look(api: Api, service: Service, prices: Prices = UNPRICED) -> Outlook:
     snapshot = _with_all(api, observe(api, namespace, service.name, logs=False), wanted)
     if snapshot.put_away is not None:
         notes.append("it is suspended: this starts it anew; switchyard resume brings back what served")
+    serves, waits = (id_of(snapshot.cluster(which)) for which in ("active", "pending"))
+    if serves and waits and serves != waits:
+        notes.append(f"compared with release {waits}, which is asked for and does not serve yet: {serves} does")
     after = [_tried(api, item) for item in wanted]
     planned = plan(snapshot, after)
     new_pods = planned.effect in (Effect.CREATE, Effect.NEW_CLUSTER)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
 
 import typer
 
-from kuberay.errors import ConfigError, NotFound, Refused
+from kuberay.errors import ConfigError, Forbidden, NotFound, Refused
 
 if TYPE_CHECKING:
     from kuberay.api.client import Api
@@ -47,16 +47,42 @@ class Target(NamedTuple):
     name: str
 
 
+ServiceOption = Annotated[str | None, typer.Option("--name", help="Name of the service, instead of a file.")]
+
+
 def revision_argument(default: str) -> Any:
-    """The number of a revision, where a service's name comes easily to mind."""
+    """A revision's number, and a service's name beside it, as other commands take it: no name begins with a digit."""
+    return typer.Argument(
+        metavar="NAME|REVISION", help=f"The service, instead of a file; a number, instead of {default}."
+    )
 
-    def number(given: str) -> int:
+
+def name_and_revision(words: list[str] | None, name: str | None) -> tuple[str | None, int | None]:
+    """What :func:`revision_argument` was given, in either order, and ``--name``.
+
+    Raises:
+        BadParameter: more than one of each.
+    """
+    numbers = [int(one) for one in words or () if one.isdecimal()]
+    names = [one for one in words or () if not one.isdecimal()] + ([name] if name else [])
+    if len(numbers) > 1 or len(set(names)) > 1:
+        raise typer.BadParameter("give one service's name, and one revision's number.")
+    return (names or [None])[0], (numbers or [None])[0]
+
+
+def there_is(there: Target) -> None:
+    """A service of that name, as far as one may see.
+
+    Raises:
+        NotFound: there is none.
+    """
+    from kuberay.api.kinds import RAYSERVICE
+
+    with contextlib.suppress(Forbidden):
         try:
-            return int(given)
-        except ValueError:
-            raise typer.BadParameter(f"{given!r} is no number. Name the service with -f or --name.") from None
-
-    return typer.Argument(parser=number, metavar="REVISION", help=f"Default: {default}.")
+            there.api.get(RAYSERVICE, there.name, there.namespace)
+        except NotFound:
+            raise NotFound(absent(there)) from None
 
 
 def target(name: str | None, file: str | None, namespace: str | None, context: str | None) -> Target:

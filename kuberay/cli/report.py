@@ -5,7 +5,6 @@ They change nothing in the cluster. Exit codes: 0 done, 1 failed, 2 (``diff``) d
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import sys
@@ -20,13 +19,16 @@ from kuberay.cli.common import (
     NameArgument,
     NamespaceOption,
     OutputOption,
+    ServiceOption,
     Target,
     fail,
+    name_and_revision,
     one_of,
     revision_argument,
     target,
+    there_is,
 )
-from kuberay.errors import Forbidden, KubeRayError
+from kuberay.errors import KubeRayError
 
 
 def history(
@@ -40,7 +42,6 @@ def history(
 
     Example: switchyard history -f deploy/gke-l4.yaml
     """
-    from kuberay.api.kinds import RAYSERVICE
     from kuberay.rollout.show import as_json, table
     from kuberay.rollout.store import Store
 
@@ -48,9 +49,8 @@ def history(
     try:
         there = target(name, file, namespace, context)
         known = Store(there.api, there.namespace, there.name).all()
-        with contextlib.suppress(Forbidden):
-            if not known:
-                there.api.get(RAYSERVICE, there.name, there.namespace)  # a name that is none says so
+        if not known:
+            there_is(there)
     except KubeRayError as error:
         fail(error)
     width = shutil.get_terminal_size((160, 24)).columns
@@ -60,8 +60,8 @@ def history(
 
 
 def report(
-    revision: Annotated[int | None, revision_argument("the newest")] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Name of the service, instead of a file.")] = None,
+    words: Annotated[list[str] | None, revision_argument("the newest")] = None,
+    name: ServiceOption = None,
     file: MaybeFileOption = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
@@ -75,6 +75,7 @@ def report(
     """
     from kuberay.rollout.proof.gather import story
 
+    name, revision = name_and_revision(words, name)
     one_of(output, "text", "json")
     try:
         there = target(name, file, namespace, context)

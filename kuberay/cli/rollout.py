@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,38 +22,25 @@ from kuberay.cli.common import (
     NameArgument,
     NamespaceOption,
     OutputOption,
+    ServiceOption,
     Target,
     YesOption,
-    agreed,
     checked,
     fail,
-    heed_refusals,
+    name_and_revision,
     one_of,
-    prices_of,
     revision_argument,
     target,
 )
+from kuberay.cli.deciding import Say, roll_back, roll_out, wish
 from kuberay.cli.proof import LoadOption, LoadOutOption, LoadPauseOption, LoadTokensOption, LoadUrlOption, proof
-from kuberay.errors import KubeRayError, Refused
+from kuberay.errors import KubeRayError
 
 if TYPE_CHECKING:
-    from kuberay.config import Service
-    from kuberay.rollout.proof.during import Proof
     from kuberay.rollout.run import Stand
-    from kuberay.rollout.store import Store
 
-Say = Callable[[str, str], None]
-_AGAIN = (
-    "{} has retired before, which KubeRay never forgets: it may delete it at once after the switch, and with it "
-    "the warm way back. A restart of the operator before the switch makes it forget: kubectl rollout restart "
-    "deployment/kuberay-operator -n NAMESPACE"
-)
 AutoOption = Annotated[bool, typer.Option("--auto", help="Promote on a good verdict, abort on a bad one.")]
 _STANDS = "The rollout stays where it is: the same command goes on with it."
-_WISHED = (
-    "What you asked for is recorded, and is done by whoever executes this rollout, now or later: the same command goes "
-    "on with it{}."
-)
 ReasonOption = Annotated[str, typer.Option("--reason", "-m", help="Why; it is kept in the history.")]
 
 
@@ -82,13 +69,15 @@ def rollout(
     """
     from kuberay.api.client import Api
 
+    if auto and not wait:
+        raise typer.BadParameter("with --auto the verdict decides: nothing is left to others.", param_hint="--no-wait")
     one_of(output, "text", "json")
     with _ending(output) as (say, done):
         service = checked(file)
         there = Target(Api.connect(context), service.kubernetes.namespace, service.name)
         streams = proof(there, load, load_url, load_tokens, load_pause, load_out, say)
         quiet = output == "json"
-        done.append(_rollout(ctx, file, there, service, streams, say, auto=auto, wait=wait, force=force, quiet=quiet))
+        done.append(roll_out(ctx, file, there, service, streams, say, auto=auto, wait=wait, force=force, quiet=quiet))
 
 
 def promote(
@@ -117,7 +106,7 @@ def promote(
     with _ending(output) as (say, done):
         there = target(name, file, namespace, context)
         streams = proof(there, load, load_url, load_tokens, load_pause, load_out, say)
-        done.append(_wish(there, streams, Verb.PROMOTE, reason, say, force=force, to=to, file=file))
+        done.append(wish(there, streams, Verb.PROMOTE, reason, say, force=force, to=to, file=file))
 
 
 def abort(
@@ -133,7 +122,7 @@ def abort(
     load_out: LoadOutOption = None,
     output: OutputOption = "text",
 ) -> None:
-    """End a rollout, in whatever state it is: what served before serves, and the new cluster goes.
+    """End a rollout, in whatever state it is: what served before serves, while it still runs, and the new cluster goes.
 
     Example: switchyard abort -f deploy/gke-l4.yaml -m "answers are too long"
     """
@@ -142,12 +131,12 @@ def abort(
     with _ending(output, wanted=("aborted", "rolled back")) as (say, done):
         there = target(name, file, namespace, context)
         streams = proof(there, load, load_url, load_tokens, load_pause, load_out, say)
-        done.append(_wish(there, streams, Verb.ABORT, reason, say))
+        done.append(wish(there, streams, Verb.ABORT, reason, say))
 
 
 def rollback(
-    revision: Annotated[int | None, revision_argument("the last other release that served")] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Name of the service, instead of a file.")] = None,
+    words: Annotated[list[str] | None, revision_argument("the last other release that served")] = None,
+    name: ServiceOption = None,
     file: MaybeFileOption = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
@@ -163,132 +152,11 @@ def rollback(
 
     Example: switchyard rollback -f deploy/gke-l4.yaml
     """
+    name, revision = name_and_revision(words, name)
     with _ending(output) as (say, done):
         there = target(name, file, namespace, context)
         streams = proof(there, load, load_url, load_tokens, load_pause, load_out, say)
-        done.append(_rollback(there, streams, revision, say, yes=yes))
-
-
-def _rollout(
-    ctx: typer.Context,
-    file: str,
-    there: Target,
-    service: Service,
-    streams: Proof,
-    say: Say,
-    *,
-    auto: bool,
-    wait: bool,
-    force: bool,
-    quiet: bool,
-) -> Stand:
-    from kuberay.actions import deploy as steps
-    from kuberay.plan import screen as plan_screen
-    from kuberay.plan.diff import Effect
-    from kuberay.rollout import begin
-    from kuberay.rollout.drive import drive
-    from kuberay.rollout.record import Kind, Outcome
-
-    api = there.api
-    outlook = steps.look(api, service, prices_of(ctx, file))
-    store = _store(there)
-    known = store.all()
-    current = begin.running(known)
-    if outlook.plan.effect is not Effect.NOTHING:
-        if not quiet:
-            print("\n".join(plan_screen.lines(outlook)), flush=True)
-        heed_refusals(outlook, force=force, shown=not quiet)
-    elif current is None:
-        raise Refused(f"{service.name} is as {file} says: there is nothing to roll out.")
-    streams.check()
-    record = begin.forward(store, service, outlook, Kind.ROLLOUT, auto=auto, force=force)
-    say("begin", f"revision {record.number}: release {record.green.release} beside {record.blue.release or 'nothing'}")
-    if begin.retires_again(known, record):
-        say("begin", _AGAIN.format(record.blue.cluster))
-    with streams.during(record.number):
-        steps.prepare(api, service, outlook)
-        stand = drive(api, there.namespace, record, say, leave=() if wait else ("hold", "failed"))
-    if stand.record.outcome is Outcome.SERVES and outlook.plan.effect is not Effect.NEW_CLUSTER:
-        for patch in outlook.plan.patches:
-            steps.carry(api, service, patch)
-    return stand
-
-
-def _wish(
-    there: Target,
-    streams: Proof,
-    verb: Any,
-    reason: str,
-    say: Say,
-    *,
-    force: bool = False,
-    to: int = 100,
-    keep: bool = False,
-    file: str | None = None,
-) -> Stand:
-    from kuberay.manifests.manifest import release_of
-    from kuberay.rollout import begin
-    from kuberay.rollout.drive import drive
-    from kuberay.rollout.record import Kind, Verb, Wish
-
-    store = _store(there)
-    record = begin.running(store.all())
-    if record is None:
-        about = f"{there.name} in namespace {there.namespace}"
-        raise Refused(f"No rollout of {about} is under way. switchyard history shows what was.")
-    if record.kind is Kind.ROLLBACK and verb is not Verb.ABORT:
-        begin.may_replace(record)  # it says what ends it
-    if verb is Verb.PROMOTE and record.verdict == "fail" and not force:
-        raise Refused(
-            f"The verdict on revision {record.number} is bad. What shows why: switchyard report {record.number} "
-            f"--name {there.name} -n {there.namespace}. What takes it back: switchyard abort. --force with --reason "
-            "promotes it all the same."
-        )
-    if to < 100 and not record.incremental:
-        raise Refused(f"--to is for the incremental strategy; {there.name} switches all at once ({record.strategy}).")
-    other = release_of(checked(file)).id if file is not None else record.green.release
-    with streams.during(record.number):
-        store.wish(record.number, Wish(verb, begin.who(), reason, force, to, record.breach, keep))
-        part = f", {to} % of the traffic" if to < 100 else ""
-        say("rollback" if keep else verb.value, f"revision {record.number}: release {record.green.release}{part}")
-        if other != record.green.release:
-            say(verb.value, f"note: {file} is another release ({other}) than the one that is promoted")
-        promote = verb is Verb.PROMOTE
-        if promote and not (record.verdict or force):
-            say(verb.value, "there is no verdict yet: it gets the traffic once that is good")
-        try:
-            # A promotion may end where it was wished to, where something went wrong, or before a verdict that is bad.
-            return drive(there.api, there.namespace, record, say, leave=("hold",) if promote else ())
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(_WISHED.format(", switchyard abort takes it back" if promote else "")) from None
-
-
-def _rollback(there: Target, streams: Proof, revision: int | None, say: Say, *, yes: bool) -> Stand:
-    from kuberay.observing.observe import observe
-    from kuberay.rollout import begin
-    from kuberay.rollout.drive import drive
-    from kuberay.rollout.record import Kind, Verb
-    from kuberay.rollout.seen import seen
-
-    store = _store(there)
-    snapshot = observe(there.api, there.namespace, there.name, logs=False)
-    begin.must_see(snapshot, "the RayService", "rayclusters", "pods")
-    known, now = store.all(), seen(snapshot)
-    current = begin.running(known)
-    if current is not None and current.kind is Kind.ROLLBACK and revision in (None, current.green.revision):
-        with streams.during(current.number):
-            return drive(there.api, there.namespace, current, say)
-    if current is not None and current.kind is Kind.ROLLOUT and begin.moved(current, now) and revision is None:
-        return _wish(there, streams, Verb.ABORT, "rolled back", say, keep=True)  # it is being watched still
-    way = begin.way_back(known, now, revision)
-    say("plan", way.text)
-    if not yes:
-        agreed("Go?")
-    record = begin.back(store, known, snapshot, way)
-    if begin.retires_again(known, record):
-        say("plan", _AGAIN.format(record.blue.cluster))
-    with streams.during(record.number):
-        return drive(there.api, there.namespace, record, say)
+        done.append(roll_back(there, streams, revision, say, yes=yes))
 
 
 @contextmanager
@@ -314,11 +182,6 @@ def _ending(output: str, wanted: Collection[str] = ("serves",)) -> Iterator[tupl
     record, trouble = done[0]
     told = as_json(record) | {"trouble": trouble}
     print(json.dumps(told, indent=2) if output == "json" else conclusion(record, trouble))
-    if (record.breach or trouble or record.not_promoted) if record.running else record.outcome.value not in wanted:
+    missed = record.stuck or record.outcome.value not in wanted
+    if (record.breach or trouble or record.not_promoted) if record.running else missed:
         raise typer.Exit(1)
-
-
-def _store(there: Target) -> Store:
-    from kuberay.rollout.store import Store
-
-    return Store(there.api, there.namespace, there.name)

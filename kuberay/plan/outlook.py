@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kuberay.manifests.rayservice import Json
 from kuberay.plan.capacity import Switch
 from kuberay.plan.diff import Plan
 from kuberay.plan.room import Problem
-from kuberay.snapshot import Snapshot
+from kuberay.snapshot import Snapshot, dig
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,22 @@ class Outlook:
     takes: Switch
     problems: tuple[Problem, ...]
     notes: tuple[str, ...] = ()
+
+    @property
+    def active(self) -> str:
+        """The RayCluster that serves; empty where none does."""
+        return dig(self.snapshot.service, "status", "activeServiceStatus", "rayClusterName", default="")
+
+    @property
+    def operator(self) -> str:
+        """KubeRay's operator in kubectl's words, with a word in place of what may not be seen."""
+        found = next(self.snapshot.of("Deployment"), None)
+        name = dig(found, "metadata", "name", default="kuberay-operator")
+        return f"deployment/{name} -n {dig(found, 'metadata', 'namespace', default='ITS-NAMESPACE')}"
+
+    def without_way_back(self) -> Outlook:
+        """The same, where the old cluster is not kept after the switch."""
+        return replace(self, takes=replace(self.takes, kept_s=0))
 
     @property
     def refusals(self) -> list[str]:

@@ -193,13 +193,20 @@ def back(store: Store, known: list[Record], snapshot: Snapshot, way: Way) -> Rec
     return record
 
 
-def retires_again(known: list[Record], record: Record) -> bool:
-    """Whether blue has retired before and come back. KubeRay's operator then remembers its first deletion time."""
+def retires_again(known: list[Record], cluster: str) -> bool:
+    """Whether what serves has retired before and come back: KubeRay then remembers its first deletion time."""
     return any(
-        one.blue.cluster == record.blue.cluster != "" and (one.outcome is Outcome.SERVES or "switched" in one.times)
+        one.blue.cluster == cluster != "" and (one.outcome is Outcome.SERVES or "switched" in one.times)
         for one in known
-        if one.number != record.number
+        if not one.running
     )
+
+
+def serves_already(known: list[Record], outlook: Outlook, release: str) -> Record | None:
+    """The revision of a release that has the traffic; None where it has not, or nothing is kept of it."""
+    there = seen(outlook.snapshot)
+    found = [one for one in known if one.green.release == release and one.outcome is Outcome.SERVES]
+    return found[-1] if found and there.release_of(there.active) == release and not there.pending else None
 
 
 def moved(record: Record, there: Seen) -> bool:

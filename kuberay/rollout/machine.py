@@ -169,7 +169,11 @@ def _back(record: Record, seen: Seen, now: datetime) -> Step:
         kept = green if seen.active == green.cluster != "" else blue if seen.spec_release == blue.release else None
         if kept and kept.revision and (seen.spec_release, seen.strategy) != (kept.release, record.strategy):
             return Apply(kept.revision, record.strategy)
-        return Finish(Outcome.FAILED, f"{blue.cluster}, which served before, is gone: rollback starts it anew")
+        gone = f"{blue.cluster} is gone, on which release {blue.release} served before"
+        if kept is green:
+            anew = f"switchyard rollback --name {record.service} starts that anew"
+            return Finish(Outcome.SERVES, f"it could not be taken back ({record.back}): {gone}; {anew}")
+        return Finish(Outcome.FAILED, f"{gone}: switchyard rollback starts it anew")
     if record.incremental and canary.too_late(record, seen):
         return canary.kept(record, seen)
     decision = seen.decisions.get(green.release)
@@ -181,8 +185,9 @@ def _back(record: Record, seen: Seen, now: datetime) -> Step:
         lost = f"{seen.active} serves; nobody kept the objects of {blue.cluster}: switchyard deploy sets what is to be"
         return Finish(Outcome.FAILED, lost)
     if not record.incremental and seen.active == green.cluster and _reverting_s(record, now) > record.start_s:
-        stays = f"{blue.cluster} did not come back within {record.start_s:g} s; {green.cluster} serves"
-        return _settle(green, record, seen) or Finish(Outcome.FAILED, stays)
+        late = f"{blue.cluster} did not come back within {record.start_s:g} s"
+        stays = Finish(Outcome.SERVES, f"it could not be taken back ({record.back}): {late}")
+        return _settle(green, record, seen) or stays
     following = canary.back(record, seen) if record.incremental else _settle(blue, record, seen)
     if following is not None:
         return following

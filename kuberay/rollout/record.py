@@ -157,6 +157,11 @@ class Record:
         """Green's cluster goes, even if it has had all the traffic: its GPUs are wanted, not a way forward."""
         return self.wish.verb is Verb.ABORT and not self.wish.keep
 
+    @property
+    def stuck(self) -> bool:
+        """Green serves although blue was to have the traffic again."""
+        return bool(self.back) and self.outcome is Outcome.SERVES
+
     def since(self, phase: str, now: datetime) -> float | None:
         """Seconds since a phase began; None where it has not."""
         then = self.times.get(phase)

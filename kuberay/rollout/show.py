@@ -52,6 +52,19 @@ def conclusion(record: Record, trouble: str = "") -> str:
     return f"{about} {_SAID[record.outcome]}{why}."
 
 
+def retires(record: Record, operator: str = "deployment/kuberay-operator -n ITS-NAMESPACE") -> str:
+    """What a second retirement of blue costs, and what helps.
+
+    Args:
+        operator: KubeRay's, in kubectl's words.
+    """
+    return (
+        f"{record.blue.cluster} has retired before, which KubeRay never forgets: it may delete it right after the "
+        "switch, and then abort and rollback take a whole start. To keep it as a warm way back, have its operator "
+        f"forget, before the switch: kubectl rollout restart {operator}"
+    )
+
+
 WIDE = 110
 """Columns of a terminal that a line a revision needs."""
 
@@ -82,13 +95,15 @@ def table(records: Sequence[Record], service: str, width: int) -> str:
     console = Console(width=width, highlight=False)
     with console.capture() as capture:
         console.print(found)
-    return capture.get().rstrip()
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
 def _wished(record: Record) -> str:
-    """What somebody wants of one that has not ended, and that is not done yet."""
+    """What somebody wants of one that has not ended, and that is not done yet; else how far it has come."""
     wish = record.wish
-    return f"{wish.verb} wished by {wish.by}{f': {wish.reason}' if wish.reason else ''}" if wish.verb else ""
+    if wish.verb:
+        return f"{wish.verb} wished by {wish.by}{f': {wish.reason}' if wish.reason else ''}"
+    return f"{list(record.times)[-1]}, since {list(record.times.values())[-1][11:19]}" if record.times else ""
 
 
 def _took(record: Record) -> str:

@@ -71,6 +71,27 @@ class Kube:
             self.core.delete_collection_namespaced_pod(name, grace_period_seconds=1)
             eventually(lambda: not self._exists(self.core.read_namespace, name), 180, f"namespace {name} to be gone")
 
+    def restart_operator(self) -> None:
+        """KubeRay's operator ends, and with it what it kept in memory; another one is ready."""
+
+        def pods() -> list[Any]:
+            chosen = "app.kubernetes.io/component=kuberay-operator"  # of KubeRay's manifests, and of its Helm chart
+            return self.core.list_pod_for_all_namespaces(label_selector=chosen).items
+
+        old = {pod.metadata.uid for pod in pods()}
+        assert old, "there is an operator"
+        for pod in pods():
+            self.core.delete_namespaced_pod(pod.metadata.name, pod.metadata.namespace)
+
+        def another() -> bool:
+            new = [pod for pod in pods() if pod.metadata.uid not in old]
+            left = len(pods()) - len(new)
+            return not left and any(
+                one.type == "Ready" and one.status == "True" for pod in new for one in pod.status.conditions or ()
+            )
+
+        eventually(another, 120, "another operator")
+
     @staticmethod
     def _exists(read: Callable[..., object], *name: str) -> bool:
         try:

@@ -22,7 +22,7 @@ from kuberay.rollout.proof.during import loads
 from kuberay.rollout.proof.load import Load, through_api
 from kuberay.rollout.proof.trips import Outcome, Trip
 from kuberay.rollout.store import Store
-from kuberay.snapshot import dig, is_ready
+from kuberay.snapshot import dig
 from tests.e2e.conftest import Kube, eventually
 from tests.e2e.deployed import FILE, ROOT, START_S
 from tests.e2e.rights import documented, somebody
@@ -95,15 +95,6 @@ class Service:
     def active(self) -> str:
         service = self.api.get(kinds.RAYSERVICE, self.name, self.namespace)
         return dig(service, "status", "activeServiceStatus", "rayClusterName", default="")
-
-    def restart_operator(self) -> None:
-        def pods() -> list[dict[str, Any]]:
-            return self.api.list(kinds.POD, selector="app.kubernetes.io/name=kuberay-operator")
-
-        old = {pod["metadata"]["name"] for pod in pods()}
-        for pod in pods():
-            self.api.delete(kinds.POD, pod["metadata"]["name"], pod["metadata"]["namespace"])
-        eventually(lambda: [one for one in pods() if is_ready(one) and one["metadata"]["name"] not in old], 60, "it")
 
     def clusters(self) -> set[str]:
         """RayClusters that have pods, or will."""

@@ -63,6 +63,8 @@ def test_the_first_release_needs_no_decision(service: Service) -> None:
     assert (record["exit"], record["outcome"], record["verdict"]) == (0, "serves", "")
     assert service.answer()["usage"]["completion_tokens"] == 12
     print(f"\nfirst install: {record['seconds']['switched']:.0f} s")
+    again = service.run("rollout")
+    assert (again["exit"], again["number"]) == (0, record["number"]), "it serves, and there is nothing to do"
 
 
 def test_a_good_release_is_promoted_by_its_verdict_beside_streams(service: Service) -> None:
@@ -113,7 +115,7 @@ def test_a_held_release_survives_its_operator_and_its_command_and_is_promoted_fr
     verdict_of_last(service)
     process.send_signal(signal.SIGKILL)
     process.wait(10)
-    service.restart_operator()
+    service.kube.restart_operator()
     time.sleep(15)
     assert service.active() == before, "nobody decided"
     preview = service.api.get(kinds.SERVICE, "llm-preview", service.namespace)
@@ -176,7 +178,7 @@ def test_a_bad_release_that_was_promoted_is_rolled_back_by_the_watch(service: Se
 @pytest.mark.slow
 def test_a_release_that_dies_while_it_is_watched_is_rolled_back(service: Service) -> None:
     before = service.active()
-    service.restart_operator()  # it forgets when blue retired before, after which it would delete it at the switch
+    service.kube.restart_operator()  # it forgets when blue retired before, after which it would delete it at the switch
     service.tokens = 98
     process = service.start("rollout", "--auto", "-o", "json", more={"SWITCHYARD__ROLLOUT__WATCH__SECONDS": "120"})
     store = Store(service.api, service.namespace, service.name)

@@ -126,7 +126,7 @@ def test_the_operator_restarts_while_the_old_cluster_is_kept_and_the_way_back_st
     (other,) = kept - {now}
     with streams_that_all_end(service):
         long = LongStream(service, service.long_answer())
-        service.restart_operator()
+        service.kube.restart_operator()
         time.sleep(15)
         for goal in (other, now):
             record = service.run("rollback", "--yes")
@@ -153,7 +153,7 @@ def test_a_refusal_whose_command_is_killed_in_each_phase_ends_as_it_would_have(s
 def test_an_abort_in_the_middle_of_the_switch_leaves_blue_only(service: Service, phase: str, tokens: int) -> None:
     before = service.active()
     service.tokens = tokens
-    service.restart_operator()  # it served and retired before: else KubeRay would delete it at the switch
+    service.kube.restart_operator()  # it served and retired before: else KubeRay would delete it at the switch
     with streams_that_all_end(service):
         process = service.start("rollout", "-o", "json")
         verdict_of_last(service)

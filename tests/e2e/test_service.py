@@ -253,8 +253,7 @@ def test_a_new_release_is_a_new_cluster_though_the_operator_restarts_half_way(se
     pending = ("status", "pendingServiceStatus", "rayClusterName")
     get = lambda: service.api.get(kinds.RAYSERVICE, service.name, service.namespace)  # noqa: E731
     eventually(lambda: dig(get(), *pending), 120, "a second cluster")
-    for pod in service.api.list(kinds.POD, selector="app.kubernetes.io/name=kuberay-operator"):
-        service.api.delete(kinds.POD, pod["metadata"]["name"], pod["metadata"]["namespace"])
+    service.kube.restart_operator()
     deploying.join(START_S + 60)
     assert done, "deploy failed, see above"
     print(f"\nnew release: serving after {time.monotonic() - begun:.0f} s")
