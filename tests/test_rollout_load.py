@@ -318,7 +318,8 @@ def test_what_is_refused_sends_nothing(
     monkeypatch.setenv("KUBECONFIG", fake.kubeconfig(tmp_path))
     done = CliRunner().invoke(app, [command, "llm", "-n", "prod", "--load", "2", "--load-out", str(tmp_path / "o")])
     assert done.exit_code == 1 and "No rollout of llm in namespace prod is under way" in done.stderr
-    assert [request.path for request in fake.requests] == ["/api/v1/namespaces/prod/configmaps"]
+    looks = ["/api/v1/namespaces/prod/configmaps", "/apis/ray.io/v1/namespaces/prod/rayservices/llm"]
+    assert [(request.method, request.path) for request in fake.requests] == [("GET", path) for path in looks]
     assert not (tmp_path / "o").exists()
 
 
