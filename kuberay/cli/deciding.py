@@ -63,7 +63,9 @@ def roll_out(
     if outlook.plan.effect is not Effect.NOTHING:
         if not quiet:
             print("\n".join(plan_screen.lines(outlook.without_way_back() if again else outlook)), flush=True)
-        heed_refusals(outlook, force=force, shown=not quiet)
+        # What was applied is gone on with: this look may have been in the middle of what KubeRay makes of it.
+        if current is None or "applied" not in current.times:
+            heed_refusals(outlook, force=force, shown=not quiet)
     elif current is None:
         if done := begin.serves_already(known, outlook, release):
             say("begin", f"there is nothing to roll out: {service.name} is as {file}, with its overrides, says")
