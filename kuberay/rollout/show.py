@@ -78,14 +78,15 @@ def table(records: Sequence[Record], service: str, width: int) -> str:
     if not records:
         return f"No revision of {service} has been kept. switchyard deploy or switchyard rollout makes the first."
     serving = next((one for one in reversed(records) if one.outcome is Outcome.SERVES), None)
-    found = Table(box=None, pad_edge=False, header_style="bold", show_header=width >= WIDE)
+    wide = width >= WIDE
+    found = Table(box=None, pad_edge=False, header_style="bold", show_header=wide)
     for column in ("REVISION", "RELEASE", "KIND", "OUTCOME", "VERDICT", "BY", "BEGAN (UTC)", "TOOK", "WHY"):
-        if width >= WIDE or column in ("REVISION", "WHY"):
+        if wide or column in ("REVISION", "WHY"):
             found.add_column(column, no_wrap=column != "WHY")
     for one in records:
         told = "served" if one.outcome is Outcome.SERVES and one is not serving else one.outcome.value or "running"
         began, why = one.began[:19].replace("T", " "), one.why or _wished(one)
-        if width >= WIDE:
+        if wide:
             row = (one.green.release, one.kind.value, told, one.verdict or "-", one.by or "-", began, _took(one), why)
         else:
             who = f" by {one.by}" if one.by else ""

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from kuberay.api import kinds
 from kuberay.api.client import Api
@@ -68,6 +68,11 @@ class Service:
     tokens: int = 64
     retired: float = 0.0  # time.monotonic() when the first cluster had served
 
+    @property
+    def store(self) -> Store:
+        """Its revisions."""
+        return Store(self.api, self.namespace, self.name)
+
     def environ(self, more: dict[str, str] | None) -> dict[str, str]:
         place = {"SWITCHYARD__KUBERNETES__NAMESPACE": self.namespace, "KUBECONFIG": str(self.user)}
         release = {
@@ -120,13 +125,16 @@ class Service:
         return min(int(LONG_S / (time.monotonic() - begun) * 1000), 60_000)
 
 
+S = TypeVar("S", bound=Service)
+
+
 @contextmanager
-def in_a_namespace(kube: Kube, folder: Path) -> Iterator[Service]:
+def in_a_namespace(kube: Kube, folder: Path, kind: type[S]) -> Iterator[S]:
     """A service that is still to be made, whose commands have the rights of docs/rollouts.md and no others."""
     with kube.namespace("rollout") as namespace:
         api = Api.connect(kubeconfig=str(kube.kubeconfig))
         user = somebody(kube, api, namespace, folder, "operator", documented()["rules"])
-        yield Service(kube, api, namespace, folder, user)
+        yield kind(kube, api, namespace, folder, user)
 
 
 def ended(process: Command, timeout_s: float) -> dict[str, Any]:
@@ -142,8 +150,7 @@ def between(record: dict[str, Any], one: str, other: str) -> float:
 
 def load_of(service: Service, record: dict[str, Any]) -> Account:
     """What the proof load saw, as it is kept with the revision; nothing may have been dropped."""
-    store = Store(service.api, service.namespace, service.name)
-    kept, data = store.kept(record["number"])
+    kept, data = service.store.kept(record["number"])
     (load,) = loads(data)
     found = account(load.trips, kept)
     print(f"\n{found.sentence}")
@@ -192,10 +199,8 @@ def held_back(process: Any) -> Iterator[None]:
 def verdict_of_last(service: Service) -> str:
     """The verdict on the revision that was begun last, once there is one."""
 
-    store = Store(service.api, service.namespace, service.name)
-
     def found() -> str:
-        last = store.all()[-1]
+        last = service.store.all()[-1]
         return last.verdict if last.running else ""
 
     return eventually(found, START_S, "a verdict")

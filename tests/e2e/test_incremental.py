@@ -16,15 +16,12 @@ from typing import Any
 import pytest
 
 from kuberay.api import kinds
-from kuberay.api.client import Api
 from kuberay.names import INCREMENTAL
 from kuberay.rollout.proof.account import account
 from kuberay.rollout.proof.during import loads
-from kuberay.rollout.store import Store
 from kuberay.snapshot import dig
 from tests.e2e.conftest import Kube
-from tests.e2e.rights import documented, somebody
-from tests.e2e.rollouts import WRONG, Service, between, load_of
+from tests.e2e.rollouts import WRONG, Service, between, in_a_namespace, load_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -78,11 +75,9 @@ class Gradual(Service):
 
 @pytest.fixture(scope="module")
 def service(kube: Kube, gateway_class: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gradual]:
-    with kube.namespace("incremental") as namespace:
-        api = Api.connect(kubeconfig=str(kube.kubeconfig))
-        folder = tmp_path_factory.mktemp("incremental")
-        user = somebody(kube, api, namespace, folder, "operator", documented()["rules"])
-        yield Gradual(kube, api, namespace, folder, user, gateway_class=gateway_class)
+    with in_a_namespace(kube, tmp_path_factory.mktemp("incremental"), Gradual) as made:
+        made.gateway_class = gateway_class
+        yield made
 
 
 def test_the_first_release_needs_no_decision(service: Gradual) -> None:
@@ -106,8 +101,7 @@ def test_a_canary_is_held_at_nothing_and_at_ten_per_cent(service: Gradual) -> No
     print(f"approved to 10 %: {between(record, 'approved', 'canary-10'):.1f} s")
     assert between(record, "approved", "canary-10") <= STEP_S
     # Nobody holds it but the interval that never passes; an operator that begins anew does not forget it.
-    for pod in service.api.list(kinds.POD, selector="app.kubernetes.io/name=kuberay-operator"):
-        service.api.delete(kinds.POD, pod["metadata"]["name"], pod["metadata"]["namespace"])
+    service.kube.restart_operator()
     time.sleep(20)
     assert service.weights() == {blue: 90, green: 10}
     answers = [service.asked() for _ in range(40)]
@@ -127,7 +121,7 @@ def test_it_is_rolled_back_from_99_per_cent_in_one_step(service: Gradual) -> Non
     assert took <= BACK_S
     assert (service.weights(), service.active(), service.clusters()) == ({blue: 100}, blue, {blue})
     assert service.pace() == (20, 120) and service.asked() == record["blue"]["release"]
-    kept, data = Store(service.api, service.namespace, service.name).kept(record["number"])
+    kept, data = service.store.kept(record["number"])
     sent = loads(data)
     found = account([trip for one in sent for trip in one.trips], kept)
     print(found.sentence)

@@ -17,7 +17,6 @@ import pytest
 
 from kuberay.api import kinds
 from kuberay.rollout.proof.during import AFTER_S
-from kuberay.rollout.store import Store
 from tests.e2e.conftest import Kube, eventually
 from tests.e2e.kube import holder
 from tests.e2e.rights import somebody
@@ -54,7 +53,7 @@ SLOW = {
 
 @pytest.fixture(scope="module")
 def service(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with in_a_namespace(kube, tmp_path_factory.mktemp("rollout")) as made:
+    with in_a_namespace(kube, tmp_path_factory.mktemp("rollout"), Service) as made:
         yield made
 
 
@@ -181,8 +180,7 @@ def test_a_release_that_dies_while_it_is_watched_is_rolled_back(service: Service
     service.kube.restart_operator()  # it forgets when blue retired before, after which it would delete it at the switch
     service.tokens = 98
     process = service.start("rollout", "--auto", "-o", "json", more={"SWITCHYARD__ROLLOUT__WATCH__SECONDS": "120"})
-    store = Store(service.api, service.namespace, service.name)
-    eventually(lambda: (last := store.all()[-1]).running and "switched" in last.times, START_S, "the switch")
+    eventually(lambda: (last := service.store.all()[-1]).running and "switched" in last.times, START_S, "the switch")
     green = service.active()
     workers = service.api.list(kinds.POD, service.namespace, selector=f"ray.io/cluster={green},ray.io/node-type=worker")
     begun = time.monotonic()

@@ -19,7 +19,6 @@ import pytest
 from kuberay.api import kinds
 from kuberay.rollout.proof.load import Load, through_api
 from kuberay.rollout.proof.trips import Outcome
-from kuberay.rollout.store import Store
 from tests.e2e.conftest import Kube, eventually
 from tests.e2e.rollouts import (
     ABORT_S,
@@ -46,7 +45,7 @@ SAID = re.compile(r"^ +\d+ s  (\w+) +(\S+)")
 
 @pytest.fixture(scope="module")
 def service(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with in_a_namespace(kube, tmp_path_factory.mktemp("interrupted")) as made:
+    with in_a_namespace(kube, tmp_path_factory.mktemp("interrupted"), Service) as made:
         record = made.run("rollout")
         assert record["outcome"] == "serves", record
         yield made
@@ -87,7 +86,7 @@ def killed_in_each_phase(service: Service, *words: str, more: dict[str, str] | N
 
 def last(service: Service) -> Any:
     """The newest revision."""
-    return Store(service.api, service.namespace, service.name).all()[-1]
+    return service.store.all()[-1]
 
 
 def test_hundreds_of_streams_beside_a_release_that_is_held_for_minutes_and_promoted(service: Service) -> None:
