@@ -15,6 +15,8 @@ from kuberay.api.connection import connect
 from kuberay.cli.common import Target
 from kuberay.cli.forward import _report_failures, _token_command
 from kuberay.errors import ApiError, NotFound
+from kuberay.rollout.record import Kind, Place, Record, Verb, Wish, to_json, wish_to_json
+from kuberay.rollout.store import REVISION_LABEL
 from switchyard import app
 from tests.fake_kubernetes import FakeKubernetes, Reply, Request, fake_kubernetes, status
 from tests.kube_world import CLUSTER, World
@@ -99,6 +101,19 @@ def test_a_cluster_that_was_not_read_has_no_age(run: Run, world: World) -> None:
     assert done.exit_code == 0
     [line] = [one for one in done.stdout.splitlines() if one.startswith(CLUSTER)]
     assert line.split()[-1] == "-"
+
+
+def test_a_change_that_is_under_way_is_shown_with_who_wants_what_of_it(run: Run, world: World) -> None:
+    assert "Change" not in run("status", "llm", "-n", "prod").stdout
+    assert json.loads(run("status", "llm", "-n", "prod", "-o", "json").stdout)["change"] is None
+    held = Record(2, "llm", Kind.ROLLOUT, Place(2, "bbb"), by="ada@host", times={"hold": "2026-01-01T10:11:12+00:00"})
+    data = {"record.json": to_json(held), "wish.json": wish_to_json(Wish(Verb.PROMOTE, "bob", "at noon"))}
+    about = {"name": "llm-revision-2", "namespace": "prod", "uid": "2", "labels": {REVISION_LABEL: "2"}}
+    world.lists["configmaps"] = [{"metadata": about, "data": data}]
+    line = "Change revision 2, rollout by ada@host: hold, since 10:11:12 UTC; promote wished by bob: at noon"
+    assert line in " ".join(run("status", "llm", "-n", "prod").stdout.split())
+    change = json.loads(run("status", "llm", "-n", "prod", "-o", "json").stdout)["change"]
+    assert (change["number"], change["wish"]["verb"]) == (2, "promote")
 
 
 @pytest.fixture

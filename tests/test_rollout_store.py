@@ -467,6 +467,7 @@ def test_the_way_back_is_to_the_last_other_release_that_served_and_warm_while_it
     cold = begin.way_back(KNOWN, Seen(active="c3", alive={"c3": "r3"}, ready={"c3": 1}), None)
     assert (cold.target.number, cold.cluster) == (1, "")
     assert "new one is started" in cold.text and "c1" in way.text
+    assert "(release r2, which was aborted)" in begin.way_back(KNOWN, NOW, 2).text
     gradual = begin.way_back(KNOWN, replace(NOW, strategy=INCREMENTAL), None)
     assert gradual.cluster == "", "KubeRay has scaled its replicas to nothing"
     unready = begin.way_back(KNOWN, Seen(active="c3", alive={"c3": "r3", "c1": "r1"}, ready={"c3": 1}), None)

@@ -32,6 +32,10 @@ from kuberay.cli.common import (
 from kuberay.errors import ConfigError, KubeRayError, NotFound
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from kuberay.look.status import Status
+    from kuberay.rollout.record import Record
     from kuberay.snapshot import Snapshot
 
 
@@ -122,17 +126,37 @@ def logs(
 
 
 def _show(snapshot: Snapshot, output: str) -> str:
-    from kuberay.look.status import as_json
     from kuberay.look.status import status as state_of
 
-    one = state_of(snapshot, datetime.now(UTC))
+    one, change = state_of(snapshot, datetime.now(UTC)), _change(snapshot)
     if output == "json":
-        print(json.dumps(as_json(one), indent=2))
-        return one.phase
-    from kuberay.cli.screens import status_screen
-
-    _console().print(status_screen(one))
+        print(json.dumps(_data(one, change), indent=2))
+    else:
+        _console().print(_screen(one, change))
     return one.phase
+
+
+def _change(snapshot: Snapshot) -> Record | None:
+    """What has begun to change the service, and has not ended."""
+    from kuberay.rollout.begin import running
+    from kuberay.rollout.store import records
+
+    return running(records(snapshot.of("ConfigMap")))
+
+
+def _screen(one: Status, change: Record | None) -> RenderableType:
+    from kuberay.cli.screens import status_screen
+    from kuberay.rollout.show import under_way
+
+    return status_screen(one, under_way(change) if change else "")
+
+
+def _data(one: Status, change: Record | None) -> dict[str, Any]:
+    """A status as JSON data, and the change that is under way as ``history`` has it."""
+    from kuberay.look.status import as_json
+    from kuberay.rollout.show import as_json as as_history
+
+    return as_json(one) | {"change": as_history(change) if change else None}
 
 
 def _all(namespace: str | None, context: str | None, output: str) -> None:
@@ -155,13 +179,16 @@ def _all(namespace: str | None, context: str | None, output: str) -> None:
 def _watch(there: Target, output: str) -> None:
     """The screen again at each change: watched, not polled."""
     from kuberay.actions.deploy import targets
-    from kuberay.cli.screens import status_screen
-    from kuberay.look.status import as_json
+    from kuberay.api.kinds import CONFIGMAP
     from kuberay.look.status import status as state_of
+    from kuberay.names import INSTANCE_LABEL
+    from kuberay.observing.wait import Target as Watched
     from kuberay.observing.wait import Verdict, wait_for
+    from kuberay.rollout.store import REVISION_LABEL
 
     def judge(snapshot: Snapshot) -> Verdict:
-        return Verdict(False, json.dumps(as_json(state_of(snapshot, datetime.fromisoformat(snapshot.taken)))))
+        one = state_of(snapshot, datetime.fromisoformat(snapshot.taken))
+        return Verdict(False, json.dumps(_data(one, _change(snapshot))))
 
     from rich.live import Live
 
@@ -171,18 +198,19 @@ def _watch(there: Target, output: str) -> None:
         # Into a file or a pipe there is no screen to draw over: one after the other.
         draws = output == "text" and console.is_terminal
         live = stack.enter_context(Live(console=console, auto_refresh=False)) if draws else None
-        for progress in wait_for(
-            there.api, there.namespace, there.name, targets(there.name, traffic=True), judge, within=days
-        ):
+        revisions = Watched(CONFIGMAP, selector=f"{INSTANCE_LABEL}={there.name},{REVISION_LABEL}", optional=True)
+        watched = [*targets(there.name, traffic=True), revisions]
+        for progress in wait_for(there.api, there.namespace, there.name, watched, judge, within=days):
             # As old as what was seen: while the API server is away, time stands still.
             one = state_of(progress.snapshot, datetime.fromisoformat(progress.snapshot.taken))
+            change = _change(progress.snapshot)
             if output == "json":
-                print(json.dumps(as_json(one)), flush=True)
+                print(json.dumps(_data(one, change)), flush=True)
             elif live is None:
-                console.print(status_screen(one), "")
+                console.print(_screen(one, change), "")
                 sys.stdout.flush()
             else:
-                live.update(status_screen(one), refresh=True)
+                live.update(_screen(one, change), refresh=True)
 
 
 def _diagnosed(

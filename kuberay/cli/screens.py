@@ -39,12 +39,18 @@ def age(seconds: int) -> str:
     return f"{seconds}s"
 
 
-def status_screen(one: Status) -> RenderableType:
-    """One service on one screen."""
+def status_screen(one: Status, change: str = "") -> RenderableType:
+    """One service on one screen.
+
+    Args:
+        change: that is under way, in a line.
+    """
     since = "" if one.phase is Phase.ABSENT else f"  age {age(one.age_s)}"
     head = Text.assemble((one.name, "bold"), f"  namespace {one.namespace}  context {one.context or '-'}{since}")
     phase = Text.assemble((one.phase, _PHASE_STYLES[one.phase]), f"  {one.why}")
     parts: list[RenderableType] = [head, phase]
+    if change:
+        parts.append(Text.assemble(("Change", "bold"), f"  {change}"))
     if one.clusters:
         parts += ["", _clusters(one.clusters)]
     if one.phase is not Phase.ABSENT:
@@ -152,5 +158,6 @@ def _indented(text: Text, by: int = 3) -> Padding:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        # What is copied, and what is short, stays in a line.
+        table.add_column(column, overflow="fold", no_wrap=column in ("CLUSTER", "RELEASE", "AGE", "SINCE"))
     return table

@@ -16,6 +16,7 @@ from kuberay.plan.outlook import Outlook
 from kuberay.rollout.machine import serves
 from kuberay.rollout.record import Kind, Outcome, Place, Record
 from kuberay.rollout.seen import Seen, seen
+from kuberay.rollout.show import SAID
 from kuberay.rollout.store import Store
 from kuberay.snapshot import Snapshot
 
@@ -111,7 +112,9 @@ class Way:
     @property
     def text(self) -> str:
         """In a sentence."""
-        about = f"revision {self.target.number} (release {self.target.green.release})"
+        ended = self.target.outcome
+        how = "" if ended in (Outcome.SERVES, Outcome.NONE) else f", which {SAID[ended]}"
+        about = f"revision {self.target.number} (release {self.target.green.release}{how})"
         if self.cluster:
             return f"{about} still runs on {self.cluster}: the traffic is there in about {self.seconds:.0f} s"
         took = f"about {self.seconds / 60:.1f} min, as last time" if self.seconds else "as long as any start"

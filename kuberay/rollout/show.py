@@ -12,7 +12,7 @@ from rich.table import Table
 
 from kuberay.rollout.record import Outcome, Record
 
-_SAID = {
+SAID = {
     Outcome.SERVES: "serves",
     Outcome.ABORTED: "was aborted",
     Outcome.ROLLED_BACK: "was rolled back",
@@ -49,7 +49,7 @@ def conclusion(record: Record, trouble: str = "") -> str:
         how = "switchyard promote --force --reason WHY" if found else "switchyard promote"
         return f"{about} is held{has}{why}. {how} lets it serve, switchyard abort takes it back."
     why = "" if record.why in ("", "it serves") else f": {record.why}"
-    return f"{about} {_SAID[record.outcome]}{why}."
+    return f"{about} {SAID[record.outcome]}{why}."
 
 
 def retires(record: Record, operator: str = "deployment/kuberay-operator -n ITS-NAMESPACE") -> str:
@@ -99,12 +99,24 @@ def table(records: Sequence[Record], service: str, width: int) -> str:
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
+def under_way(record: Record) -> str:
+    """Who changes the service, how far that has come, and what somebody wants of it that is not done yet."""
+    wished = f"; {_wish(record)}" if record.wish.verb else ""
+    return f"revision {record.number}, {record.kind} by {record.by}: {_reached(record) or 'begun'}{wished}"
+
+
 def _wished(record: Record) -> str:
     """What somebody wants of one that has not ended, and that is not done yet; else how far it has come."""
+    return _wish(record) if record.wish.verb else _reached(record)
+
+
+def _wish(record: Record) -> str:
     wish = record.wish
-    if wish.verb:
-        return f"{wish.verb} wished by {wish.by}{f': {wish.reason}' if wish.reason else ''}"
-    return f"{list(record.times)[-1]}, since {list(record.times.values())[-1][11:19]}" if record.times else ""
+    return f"{wish.verb} wished by {wish.by}{f': {wish.reason}' if wish.reason else ''}"
+
+
+def _reached(record: Record) -> str:
+    return f"{list(record.times)[-1]}, since {list(record.times.values())[-1][11:19]} UTC" if record.times else ""
 
 
 def _took(record: Record) -> str:

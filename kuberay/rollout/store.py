@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from kuberay.api.client import Api
 from kuberay.api.kinds import CONFIGMAP, RAYCLUSTER
@@ -49,8 +49,7 @@ class Store:
     def all(self) -> list[Record]:
         """Every revision, oldest first. One that nobody can read is left out."""
         selector = f"{INSTANCE_LABEL}={self.service},{REVISION_LABEL}"
-        found = (read(item) for item in self._api.list(CONFIGMAP, self._namespace, selector=selector))
-        return sorted((one for one in found if one), key=lambda one: one.number)
+        return records(self._api.list(CONFIGMAP, self._namespace, selector=selector))
 
     def read(self, number: int) -> Record:
         """One revision.
@@ -192,6 +191,11 @@ class Store:
             raise Refused(
                 f"{self.service} has no revision {number}. switchyard history lists those that are kept."
             ) from None
+
+
+def records(items: Iterable[Object]) -> list[Record]:
+    """The records in ConfigMaps, oldest first."""
+    return sorted((one for item in items if (one := read(item))), key=lambda one: one.number)
 
 
 def read(item: Object) -> Record | None:
