@@ -9,14 +9,15 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from kuberay.api import kinds
 from kuberay.api.client import Api
-from kuberay.names import SERVE_PORT
+from kuberay.errors import NotFound
+from kuberay.names import GATE, SERVE_PORT
 from kuberay.rollout.proof.account import Account, account
 from kuberay.rollout.proof.during import loads
 from kuberay.rollout.proof.load import Load, through_api
@@ -36,8 +37,8 @@ OPTIONS: dict[str, Any] = {"enforce_eager": True, "hf_overrides": {"max_position
 """The tiny model knows 8192 positions, which are over in less than a minute."""
 WRONG = {"SWITCHYARD__ENGINE__OPTIONS": json.dumps({**OPTIONS, "load_format": "dummy", "seed": 7})}
 """Other random weights under the same name: a release that answers, and answers wrongly."""
-SWITCH_S, ABORT_S, WARM_S = 10, 30, 15
-"""What the project promises: decision to traffic, abort to freed GPUs, warm rollback to traffic."""
+SWITCH_S, ABORT_S, WARM_S, GATE_S = 10, 30, 15, 5
+"""What is promised: decision to traffic, abort to freed GPUs, warm rollback to traffic, a gate that need not hold."""
 
 
 class Command(subprocess.Popen[str]):
@@ -100,6 +101,23 @@ class Service:
     def active(self) -> str:
         service = self.api.get(kinds.RAYSERVICE, self.name, self.namespace)
         return dig(service, "status", "activeServiceStatus", "rayClusterName", default="")
+
+    def gate_alone(self, process: Command) -> float:
+        """Seconds for which a first release runs but for its gate, as KubeRay sees it: without one it would switch."""
+        runs = 0.0
+        while process.poll() is None:
+            status: dict[str, Any] = {}
+            with suppress(NotFound):  # nothing is applied yet
+                status = self.api.get(kinds.RAYSERVICE, self.name, self.namespace).get("status") or {}
+            now = time.monotonic()
+            apps = dig(status, "pendingServiceStatus", "applicationStatuses", default={})
+            others = [one["status"] for name, one in apps.items() if name != GATE]
+            if not runs and others and set(others) == {"RUNNING"}:
+                runs = now
+            if dig(status, "activeServiceStatus", "rayClusterName"):
+                return now - runs if runs else 0.0
+            time.sleep(0.1)
+        raise AssertionError(f"It ended with {process.returncode}:\n{process.log.read_text()}")
 
     def clusters(self) -> set[str]:
         """RayClusters that have pods, or will."""

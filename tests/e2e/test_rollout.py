@@ -22,6 +22,7 @@ from tests.e2e.kube import holder
 from tests.e2e.rights import somebody
 from tests.e2e.rollouts import (
     ABORT_S,
+    GATE_S,
     LOAD,
     LONG_S,
     OPTIONS,
@@ -58,10 +59,13 @@ def service(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 
 
 def test_the_first_release_needs_no_decision(service: Service) -> None:
-    record = service.run("rollout")
+    process = service.start("rollout", "-o", "json")
+    gate = service.gate_alone(process)
+    record = ended(process, START_S)
     assert (record["exit"], record["outcome"], record["verdict"]) == (0, "serves", "")
     assert service.answer()["usage"]["completion_tokens"] == 12
-    print(f"\nfirst install: {record['seconds']['switched']:.0f} s")
+    print(f"\nfirst install: {record['seconds']['switched']:.0f} s, of them for its gate alone {gate:.1f} s")
+    assert gate <= GATE_S
     again = service.run("rollout")
     assert (again["exit"], again["number"]) == (0, record["number"]), "it serves, and there is nothing to do"
 
