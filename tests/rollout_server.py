@@ -195,7 +195,7 @@ def serving(engine: WordEngine, label: str = "green", *, key: str = "", buffered
             assert thread.is_alive()
             time.sleep(0.005)
         port = server.servers[0].sockets[0].getsockname()[1]
-        yield Place(f"http://127.0.0.1:{port}", label, engine.release_id, MODEL, key or None, ready=1)
+        yield Place(f"http://127.0.0.1:{port}", label, engine.release_id, MODEL, key or None)
     finally:
         server.should_exit = True
         thread.join(10)

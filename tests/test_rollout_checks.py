@@ -77,7 +77,8 @@ def test_a_good_release_passes_every_check(blue: Place, tmp_path: Path) -> None:
     said: list[str] = []
     with serving(engine) as green:
         evidence = gather(rollout, green, blue, report=said.append, chance=random.Random(1))
-    verdict = judge(evidence, rollout, kind=Kind.SAME_MODEL, at=AT)
+    counted = dataclasses.replace(evidence, ready=(1, 1))
+    verdict = judge(counted, rollout, kind=Kind.SAME_MODEL, at=AT)
     assert {name: outcome for name, outcome in outcomes(verdict).items() if outcome != "pass"} == {}, verdict
     assert (verdict.passed, verdict.release, verdict.against) == (True, "0123456789ab", "aaaaaaaaaaaa")
     assert [line.split(":")[0] for line in said] == [name for name in outcomes(verdict) if name != "capacity"]
@@ -174,7 +175,7 @@ def test_a_model_without_a_chat_template_is_compared_by_completions(blue: Place)
 def test_where_nothing_answers_it_ends_soon_and_without_an_exception(blue: Place) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    green = Place(f"http://127.0.0.1:{port}", "green", "0123456789ab", "words", ready=1)
+    green = Place(f"http://127.0.0.1:{port}", "green", "0123456789ab", "words")
     evidence = gather(settings(), green, blue)
     verdict = judge(evidence, settings(), kind=Kind.SAME_MODEL, at=AT)
     assert not verdict.passed
@@ -275,8 +276,11 @@ def test_golden_prompts_are_asked_again_after_the_switch() -> None:
     ]
     rollout = settings({"checks": {"golden": {"prompts": prompts}}})
     with serving(WordEngine()) as green:
-        (wrong,) = golden_failures(rollout.checks.golden.prompts, green)
+        (wrong,), unanswered = golden_failures(rollout.checks.golden.prompts, green)
     assert wrong.startswith("prompt 2: expected 'no', the answer was ")
+    assert not unanswered
+    wrong, unanswered = golden_failures(rollout.checks.golden.prompts, green)  # which is gone
+    assert not wrong and [one.partition(":")[0] for one in unanswered] == ["prompt 1", "prompt 2"]
 
 
 def test_evidence_is_plain_data(blue: Place) -> None:

@@ -19,7 +19,6 @@ from kuberay.rollout.examiner import Examiner
 from kuberay.rollout.lease import Lease
 from kuberay.rollout.record import Kind, Outcome, Place, Record, Verb, Wish
 from kuberay.rollout.run import Runner, Stand
-from kuberay.rollout.seen import Seen
 from kuberay.rollout.store import Store
 from kuberay.rollout_config import Rollout
 from tests.fake_kubernetes import FakeKubernetes
@@ -62,7 +61,7 @@ class Judge(Examiner):
         super().__init__(api, NAMESPACE, "llm", Rollout(), lambda phase, text: None)
         self._case, self._store = stage.case, stage.store
 
-    def examine(self, record: Record, green: str, blue: str, there: Seen, stop: Any) -> tuple[bool, str]:
+    def examine(self, record: Record, green: str, blue: str, stop: Any) -> tuple[bool, str]:
         return self._case.good, "{}"
 
     def look_before(self, blue: str) -> None:

@@ -505,7 +505,7 @@ def test_a_way_that_is_none_is_refused(number: int, said: str) -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 110, 160])
 def test_the_history_fits_its_terminal_and_leaves_nothing_out(width: int) -> None:
-    why = "5 of 120 requests failed (4.2 %, allowed: 1 %)"
+    why = "5 of 120 requests failed (4.2 %, allowed: 1 %) [red] [/I]"
     times = {"ended": "2026-11-30T02:54:04+00:00"}
     ended = record(2, "bbb", Outcome.ROLLED_BACK, by="somebody@a-laptop", began=NOW_TEXT, why=why, times=times)
     waits = record(3, "ccc", Outcome.NONE, by="ada@host", verdict="pass", wish=Wish(Verb.PROMOTE, "bob", "at noon"))

@@ -14,7 +14,7 @@ from kuberay.rollout.examiner import Examiner
 from kuberay.rollout.lease import Lease
 from kuberay.rollout.record import Record
 from kuberay.rollout.run import BEFORE, Runner, Say, Stand, TakenOver, settings_of
-from kuberay.rollout.store import Store
+from kuberay.rollout.store import Store, objects_of
 
 
 def drive(api: Api, namespace: str, record: Record, say: Say, leave: Collection[str] = ()) -> Stand:
@@ -34,7 +34,7 @@ def drive(api: Api, namespace: str, record: Record, say: Say, leave: Collection[
             current, kept = store.kept(record.number)
             before = slo.samples_from(kept.get(BEFORE, ""))
             examiner = Examiner(api, namespace, record.service, settings_of(kept.get("settings.json", "")), say, before)
-            if examiner.lacks_key(current):
+            if examiner.lacks_key(current, objects_of(kept.get("objects.json", "")) or []):
                 raise Refused(
                     f"{record.service} wants API keys, and its answers are to be examined: set SWITCHYARD_API_KEY and "
                     "run it again. The rollout stays where it is."

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from http.client import HTTPException
 from urllib.error import URLError
 from urllib.request import Request, urlopen
@@ -14,12 +15,11 @@ from urllib.request import Request, urlopen
 from kuberay.api.client import Api
 from kuberay.api.kinds import CONFIGMAP, POD
 from kuberay.errors import NotFound
-from kuberay.names import CLUSTER_LABEL, NODE_TYPE_LABEL, SERVE_PORT, release_name
+from kuberay.names import CLUSTER_LABEL, SERVE_LABEL, SERVE_PORT, release_name
 from kuberay.release import CONFIG_KEY, parse
 from kuberay.rollout import slo
 from kuberay.rollout.record import Kind, Record, Verb
 from kuberay.rollout.sampling import sample
-from kuberay.rollout.seen import Seen
 from kuberay.rollout.slo import Sample
 from kuberay.rollout.validation import checks, validate, verdict
 from kuberay.rollout.validation.checks import Place
@@ -56,18 +56,23 @@ class Examiner:
         self._settings, self._say, self._gone_s = settings, say, gone_s
         self.before = list(before)
         self._after: list[Sample] = []
+        self._unanswered = False
         self._key = os.environ.get("SWITCHYARD_API_KEY")
 
-    def lacks_key(self, record: Record) -> bool:
-        """Whether answers are still to be asked for, of a release that wants a key, and there is none at hand."""
+    def lacks_key(self, record: Record, objects: Sequence[Object]) -> bool:
+        """Whether answers are still to be asked for, of a release that wants a key, and there is none at hand.
+
+        Args:
+            objects: of green, which are not applied yet when this is first asked.
+        """
         wish, golden = record.wish, self._settings.watch.golden and self._settings.checks.golden.prompts
         examined = record.kind is Kind.ROLLOUT and record.blue.cluster and not record.back
         asks = examined and wish.verb is not Verb.ABORT and (golden or not (record.verdict or wish.override))
-        return bool(asks and not self._key and dig(self._config(record.green.release), "serving", "api_keys_file"))
+        name = release_name(self._service, record.green.release)
+        found = next((one for one in objects if (one["kind"], one["metadata"]["name"]) == ("ConfigMap", name)), {})
+        return bool(asks and not self._key and _wants_key(parse(dig(found, "data", CONFIG_KEY, default=""))))
 
-    def examine(
-        self, record: Record, green: str, blue: str, there: Seen, stop: Callable[[], bool]
-    ) -> tuple[bool, str] | None:
+    def examine(self, record: Record, green: str, blue: str, stop: Callable[[], bool]) -> tuple[bool, str] | None:
         """Whether the release may serve, and the verdict as JSON; None where ``stop`` became true before that."""
         self.look_before(blue)  # from here on our own requests are among those that blue counts
         last = [0.0, False]
@@ -78,25 +83,26 @@ class Examiner:
             return bool(last[1])
 
         with ExitStack() as stack:
-            places = [self._place(stack, "green", green, record.green.release, there)]
-            if blue:
-                places.append(self._place(stack, "blue", blue, record.blue.release, there))
+            new = self._place(stack, "green", green, record.green.release)
+            # An old cluster that has lost all its endpoints can be asked nothing.
+            old = self._place(stack, "blue", blue, record.blue.release) if blue and self._ready(blue) else None
             evidence = checks.gather(
                 self._settings,
-                places[0],
-                places[1] if blue else None,
+                new,
+                old,
                 stop=stopped,
                 report=lambda text: self._say("validate", text),
             )
             if stopped():
                 return None
             kind = validate.release_kind(self._config(record.blue.release), self._config(record.green.release))
+            evidence = replace(evidence, ready=self._counted(green, blue))
             found = validate.judge(
                 evidence, self._settings, kind=kind, at=self._api.clock.now().isoformat(timespec="seconds")
             )
             for line in verdict.lines(found):
                 self._say("verdict", line)
-            warmed = checks.warm(self._settings, places[0], stop=stopped)
+            warmed = checks.warm(self._settings, new, stop=stopped)
             self._say("warm", warmed.text)
         return found.passed, json.dumps(found.to_json())
 
@@ -118,8 +124,11 @@ class Examiner:
         prompts = self._settings.checks.golden.prompts
         if limits.golden and prompts:
             with ExitStack() as stack:
-                place = self._place(stack, "green", cluster, record.green.release, None)
-                failures = checks.golden_failures(prompts, place)
+                place = self._place(stack, "green", cluster, record.green.release)
+                failures, unanswered = checks.golden_failures(prompts, place)
+            # Once may be the connection to the pod, or the pod on its way out.
+            failures += unanswered if self._unanswered else []
+            self._unanswered = bool(unanswered)
         health = slo.judge(self.before, self._after, limits, failures)
         self._say("watch", f"{left_s:.0f} s left; {health.text}")
         if not health.ok:
@@ -137,19 +146,27 @@ class Examiner:
     def _sampled(self, pods: Sequence[Object]) -> list[Sample]:
         return sample(self._api, self._namespace, [pod["metadata"]["name"] for pod in pods], at=self._api.clock.time())
 
+    def _counted(self, green: str, blue: str) -> tuple[int, int]:
+        """Ready endpoints of both. Each of green's has a probe of its own, so that the last ones may come later."""
+        beside, until = len(self._ready(blue)) if blue else 0, time.monotonic() + self._gone_s
+        while (count := len(self._ready(green))) < beside and time.monotonic() <= until:
+            time.sleep(1)
+        return count, beside
+
     def _ready(self, cluster: str) -> list[Object]:
-        pods = self._api.list(POD, self._namespace, selector=f"{CLUSTER_LABEL}={cluster},{NODE_TYPE_LABEL}=worker")
+        """The pods that get its traffic: workers, or its head where it has been scaled to none."""
+        pods = self._api.list(POD, self._namespace, selector=f"{CLUSTER_LABEL}={cluster},{SERVE_LABEL}=true")
         return [pod for pod in pods if gets_traffic(pod)]
 
-    def _place(self, stack: ExitStack, label: str, cluster: str, release: str, there: Seen | None) -> Place:
+    def _place(self, stack: ExitStack, label: str, cluster: str, release: str) -> Place:
         ready = self._ready(cluster)
-        pod = ready[0]["metadata"]["name"] if ready else f"{cluster}-has-no-ready-worker"
-        url = stack.enter_context(self._api.forward(pod, SERVE_PORT, self._namespace)).url
-        count = there.ready.get(cluster, 0) if there else None
+        if not ready:
+            raise NotFound(f"No endpoint of RayCluster {cluster} is ready.")
+        url = stack.enter_context(self._api.forward(ready[0]["metadata"]["name"], SERVE_PORT, self._namespace)).url
         config = self._config(release)
-        key = self._key if dig(config, "serving", "api_keys_file") else None
+        key = self._key if _wants_key(config) else None
         embeds = dig(config, "engine", "options", "runner") == "pooling"
-        return Place(url, label, release, self._model(url, key), key, count, embeds)
+        return Place(url, label, release, self._model(url, key), key, embeds)
 
     def _model(self, url: str, key: str | None) -> str:
         """The served name, as the release itself tells; empty where it does not answer."""
@@ -169,3 +186,7 @@ class Examiner:
         except NotFound:
             return {}
         return parse(dig(found, "data", CONFIG_KEY))
+
+
+def _wants_key(config: Mapping[str, object]) -> bool:
+    return bool(dig(config, "serving", "api_keys_file"))

@@ -173,7 +173,7 @@ class Runner:
                 self._api.delete(RAYCLUSTER, cluster, self._namespace)
                 return record
             case steps.Validate(green, blue):
-                return self._validate(record.stamped("held", now), green, blue, there)
+                return self._validate(record.stamped("held", now), green, blue)
             case steps.Watch(cluster, left):
                 return self._watch(record, cluster, left)
             case steps.Note() as found:
@@ -197,10 +197,10 @@ class Runner:
             case Wait():
                 return record
 
-    def _validate(self, record: Record, green: str, blue: str, there: Seen) -> Record:
+    def _validate(self, record: Record, green: str, blue: str) -> Record:
         self._keep(record)
         self._preview(record.service, green)
-        verdict = self._examiner.examine(record, green, blue, there, stop=lambda: self._interrupted(record))
+        verdict = self._examiner.examine(record, green, blue, stop=lambda: self._interrupted(record))
         if verdict is None:
             return record
         self._still_ours()

@@ -35,7 +35,7 @@ def sample(api: Api, namespace: str, pods: Iterable[str], *, at: float) -> list[
     """One sample a pod; pods whose HAProxy does not answer are left out.
 
     Args:
-        pods: names of the pods that get the service's traffic: the ready workers.
+        pods: names of the pods that get the service's traffic.
         at: the time to write down, s.
     """
 

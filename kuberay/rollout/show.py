@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from kuberay.rollout.record import Outcome, Record
 
@@ -92,7 +93,7 @@ def table(records: Sequence[Record], service: str, width: int) -> str:
             who = f" by {one.by}" if one.by else ""
             how = [told, f"verdict {one.verdict}" if one.verdict else "", _took(one).strip("-"), why]
             row = (f"{one.green.release}  {one.kind.value}{who}, {began}\n{', '.join(filter(None, how))}",)
-        found.add_row(str(one.number), *row)
+        found.add_row(str(one.number), *(Text(cell) for cell in row))  # people and models write what looks like markup
     console = Console(width=width, highlight=False)
     with console.capture() as capture:
         console.print(found)

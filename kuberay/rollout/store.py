@@ -77,12 +77,10 @@ class Store:
         Raises:
             Refused: there is no such revision, or its objects cannot be read.
         """
-        try:
-            return json.loads(dig(self._object(number), "data", "objects.json", default=""))
-        except ValueError:
-            raise Refused(
-                f"The objects of revision {number} cannot be read: {self.name(number)} was changed."
-            ) from None
+        found = objects_of(dig(self._object(number), "data", "objects.json", default=""))
+        if found is None:
+            raise Refused(f"The objects of revision {number} cannot be read: {self.name(number)} was changed.")
+        return found
 
     def create(self, record: Record, objects: Sequence[Json], settings: str) -> None:
         """Keep a new revision.
@@ -196,6 +194,14 @@ class Store:
 def records(items: Iterable[Object]) -> list[Record]:
     """The records in ConfigMaps, oldest first."""
     return sorted((one for item in items if (one := read(item))), key=lambda one: one.number)
+
+
+def objects_of(text: str) -> list[Json] | None:
+    """A revision's objects as its ConfigMap holds them; None where nobody can read them."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
 
 
 def read(item: Object) -> Record | None:

@@ -123,7 +123,6 @@ class _Validation:
             against=blue.release if blue else "",
             embeds=green.embeds,
             keyed=green.api_key is not None,
-            ready=(green.ready, blue.ready if blue else None),
             stopped=stopped,
             seconds=time.monotonic() - begun,
             **self._found,
@@ -295,14 +294,24 @@ def warm(settings: Rollout, green: Place, *, stop: Callable[[], bool] = lambda: 
     return Warmed(len(records), len(failed), seconds, text)
 
 
-def golden_failures(prompts: Sequence[GoldenPrompt], place: Place, *, timeout_s: float = 60) -> list[str]:
-    """Ask the golden prompts; a sentence for each one answered wrongly. For the watch after a switch."""
+def golden_failures(
+    prompts: Sequence[GoldenPrompt], place: Place, *, timeout_s: float = 60
+) -> tuple[list[str], list[str]]:
+    """Ask the golden prompts. For the watch after a switch.
+
+    Returns:
+        a sentence for each one answered wrongly, and for each one not answered, which may be the connection's fault.
+        One that was told to come again later is neither.
+    """
+    wrong: list[str] = []
+    unanswered: list[str] = []
     records = _sent(place, _golden_requests(prompts), 1, timeout_s, lambda: False)
-    faults = (
-        record.error or "no finish reason" if not record.ok else mismatch(record.text, golden.expect)
-        for record, golden in zip(records, prompts, strict=True)
-    )
-    return [f"prompt {number}: {fault}" for number, fault in enumerate(faults, 1) if fault]
+    for number, (record, golden) in enumerate(zip(records, prompts, strict=True), 1):
+        if record.ok and (fault := mismatch(record.text, golden.expect)):
+            wrong.append(f"prompt {number}: {fault}")
+        elif not record.ok and not record.retry_after:
+            unanswered.append(f"prompt {number}: {record.error or 'no finish reason'}")
+    return wrong, unanswered
 
 
 def _sent(

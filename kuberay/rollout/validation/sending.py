@@ -36,7 +36,6 @@ class Place:
         release: the id that ``/release`` and every answer must name.
         model: the served name.
         api_key: sent with every request; never shown.
-        ready: the release's ready endpoints; None where nobody counted.
         embeds: it is a model for embeddings.
     """
 
@@ -45,7 +44,6 @@ class Place:
     release: str
     model: str
     api_key: str | None = field(default=None, repr=False)
-    ready: int | None = None
     embeds: bool = False
 
     def headers(self) -> dict[str, str]:
