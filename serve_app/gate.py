@@ -57,7 +57,10 @@ class KubernetesView:
         self._address, self._account = address, account
         self._namespace = (account / "namespace").read_text().strip()
         trusted = account / "ca.crt"
-        self._tls = ssl.create_default_context(cafile=str(trusted)) if address.startswith("https") else None
+        tls = ssl.create_default_context(cafile=str(trusted)) if address.startswith("https") else None
+        # No proxy: one that is set for downloads knows nothing of the cluster's own addresses.
+        handlers = [urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=tls)]
+        self._open = urllib.request.build_opener(*handlers).open
 
     def look(self) -> Seen:
         """The world as it is now.
@@ -87,7 +90,7 @@ class KubernetesView:
         token = (self._account / "token").read_text().strip()
         request = urllib.request.Request(self._address + path, headers={"Authorization": f"Bearer {token}"})
         try:
-            with urllib.request.urlopen(request, timeout=10, context=self._tls) as reply:
+            with self._open(request, timeout=10) as reply:
                 return json.load(reply)
         except urllib.error.HTTPError as error:
             if error.code == 404:

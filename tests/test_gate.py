@@ -102,6 +102,18 @@ def test_it_reads_the_service_the_decision_and_the_ready_pods(kubernetes: FakeKu
     assert asked.query == {"labelSelector": "ray.io/cluster=llm-green,ray.io/serve=true"}
 
 
+def test_a_proxy_for_downloads_is_not_asked_for_the_api_server(
+    kubernetes: FakeKubernetes, account: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = world("llm-blue", None, "True")
+    kubernetes.answer = lambda request: Reply(there[request.path])
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert view(kubernetes, account).look() == Seen("llm-green", "llm-blue", None, 1)
+
+
 @pytest.mark.parametrize(
     "first",
     [status(503, "ServiceUnavailable", "away"), Reply(lines=iter([b'{"kind": ']), breaks=True), Reply(b"no JSON")],

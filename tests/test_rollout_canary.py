@@ -205,7 +205,13 @@ def test_a_breach_at_a_stop_takes_it_back_under_auto_and_waits_for_a_person_else
     held = machine.step(record, world.seen(), world.now)
     assert isinstance(held, Wait) and held.phase == "hold" and "5 % errors" in held.why and world.traffic == 10
     forced = Wish(Verb.PROMOTE, "ada", "known", override=True, despite="5 % errors")
-    record, _ = run(world, replace(record, wish=forced))
+    record, _ = run(world, replace(record, wish=forced), most=20)
+    assert (world.traffic, record.breach) == (99, ""), "it was about the stop before"
+    assert isinstance(machine.step(record, world.seen(), world.now), Watch), "the last warm way back is watched"
+    worse = replace(record, breach="9 % errors")
+    held = machine.step(worse, world.seen(), world.now)
+    assert isinstance(held, Wait) and held.phase == "hold" and "9 % errors" in held.why
+    record, _ = run(world, replace(record, canary_s=1, watch_s=1))
     assert (record.outcome, record.why) == (Outcome.SERVES, "it serves, but: 5 % errors")
 
 

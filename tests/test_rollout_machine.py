@@ -253,7 +253,7 @@ def test_what_cannot_be_taken_back_since_blue_is_gone_serves_on_and_says_what_st
     assert (record.outcome, record.stuck, world.spec, world.strategy) == (Outcome.SERVES, True, "new", "NewCluster")
     assert record.why == (
         "it could not be taken back (5 % errors): c1 is gone, on which release old served before; "
-        "switchyard rollback --name llm starts that anew"
+        "switchyard rollback starts that anew"
     )
 
 

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from kuberay.actions.decisions import decide, decision
 from kuberay.api.client import Api
-from kuberay.cli.common import name_and_revision
+from kuberay.cli.common import agreed, name_and_revision
 from kuberay.cli.deciding import telling_what_to_type
-from kuberay.errors import Refused
+from kuberay.errors import Forbidden, Refused
 from kuberay.names import INCREMENTAL, RELEASE
 from kuberay.plan.capacity import Switch
 from kuberay.plan.diff import Effect, Plan
@@ -33,10 +33,11 @@ from kuberay.snapshot import Snapshot
 from serve_app.decision import Verb as Decided
 from serve_app.decision import config_map, parse
 from switchyard import app
-from tests.fake_kubernetes import status
+from tests.fake_kubernetes import Reply, Request, status
 from tests.kubernetes_memory import Memory
 from tests.services import service
 
+FILE = Path(__file__).parent.parent / "deploy" / "e2e.yaml"
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/team-a/leases/llm-rollout"
 NOW_TEXT = "2026-01-01T00:00:00+00:00"
 
@@ -190,6 +191,51 @@ def test_who_promotes_while_another_executes_is_told_when_there_is_no_more_to_co
     assert found.running and (found.times or found.breach or found.verdict == "fail")
 
 
+def test_who_may_only_look_at_the_lease_still_learns_how_it_ended(api: Api, memory: Memory, tmp_path: Path) -> None:
+    """docs/rollouts.md promises that of a decision while another process executes."""
+    store = Store(api, "team-a", "llm")
+    held = record(2, "bbb", Outcome.NONE, verdict="pass")
+    store.create(held, [], "{}")
+    (tmp_path / "weak").mkdir()
+    with memory.served() as fake, lease(api, "ada", 30) as first:
+        weak = Api.connect(kubeconfig=fake.kubeconfig(tmp_path / "weak", {"token": "weak"}), environ={})
+
+        def answer(request: Request) -> Reply:
+            writes = request.method != "GET" and "/leases" in request.path
+            if writes and request.headers.get("authorization") == "Bearer weak":
+                return status(403, "Forbidden", 'User "bob" cannot patch resource "leases"')
+            return memory.answer(request)
+
+        fake.answer = answer
+        assert first.acquire(waiting(1))
+        store.wish(2, Wish(Verb.PROMOTE, "bob"))
+
+        def end() -> None:
+            store.write(replace(held, outcome=Outcome.SERVES))
+            first.release()
+
+        threading.Timer(1, end).start()
+        found, _ = drive.drive(weak, "team-a", held, lambda phase, text: None, leave=("hold",))
+        assert found.outcome is Outcome.SERVES
+        store.create(record(3, "ccc", Outcome.NONE), [], "{}")
+        with pytest.raises(Forbidden):
+            drive.drive(weak, "team-a", store.read(3), lambda phase, text: None)
+
+
+def test_a_promotion_to_less_than_it_has_is_refused(
+    api: Api, memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(api, "team-a", "llm")
+    times = {"canary-10": NOW_TEXT, "canary-50": NOW_TEXT}
+    store.create(record(2, "bbb", Outcome.NONE, strategy=INCREMENTAL, verdict="pass", times=times), [], "{}")
+    with memory.served() as fake:
+        monkeypatch.setenv("KUBECONFIG", fake.kubeconfig(tmp_path))
+        monkeypatch.setenv("SWITCHYARD_CONFIG", "none.yaml")  # a name is one, whatever file there is
+        done = CliRunner().invoke(app, ["promote", "llm", "-n", "team-a", "--to", "10"])
+    assert done.exit_code == 1 and "50 % of the traffic is on it already. switchyard abort takes" in done.stderr
+    assert store.read(2).wish == Wish()
+
+
 def test_a_busy_api_server_ends_no_rollout(api: Api, memory: Memory) -> None:
     store = Store(api, "team-a", "llm")
     begun = record(2, "bbb", Outcome.NONE)
@@ -315,6 +361,43 @@ def test_a_rollback_asks_and_takes_no_answer_for_no(
             assert done.exit_code == 1 and "has no cluster any more: a new one is started" in done.stdout
             assert said in done.stderr
     assert [one.number for one in store.all()] == [1, 2]
+
+
+def test_ctrl_c_is_no_answer_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted:
+        def readline(self, *_: object) -> str:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("sys.stdin", Interrupted())
+    with pytest.raises(KeyboardInterrupt, match="Nothing was changed"):
+        agreed("Go?")
+
+
+@pytest.mark.parametrize("command", ["rollout", "deploy"])
+def test_force_takes_over_what_others_manage_and_without_it_is_said_so(
+    memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    memory.objects["/api/v1/namespaces/default"] = {"kind": "Namespace", "metadata": {"name": "default"}}
+    field = {"reason": "FieldManagerConflict", "message": 'conflict with "kubectl-edit"', "field": ".spec.suspend"}
+    with memory.served() as fake:
+        monkeypatch.setenv("KUBECONFIG", fake.kubeconfig(tmp_path))
+
+        def answer(request: Request) -> Reply:
+            applies = request.method == "PATCH" and "/rayservices/" in request.path
+            if applies and request.query.get("force") == "false":
+                return status(409, "Conflict", "Apply failed with 1 conflict", causes=[field])
+            return memory.answer(request)
+
+        fake.answer = answer
+        words = [command, "-f", str(FILE)] + (["--no-wait"] if command == "deploy" else [])
+        refused = CliRunner().invoke(app, words)
+        assert refused.exit_code == 1 and "--force" in refused.stderr and "kubectl-edit" in refused.stderr
+        assert not [path for path in memory.objects if "revision" in path]
+        if command == "deploy":
+            done = CliRunner().invoke(app, [*words, "--force"])
+            assert done.exit_code == 0, done.output
+        asked = [one.query for one in fake.requests if one.method == "PATCH" and "/rayservices/" in one.path]
+        assert {one.get("force") for one in asked} >= ({"false", "true"} if command == "deploy" else {"false"})
 
 
 def test_the_history_of_a_service_that_is_none_says_so(

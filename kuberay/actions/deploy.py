@@ -59,8 +59,11 @@ API_SERVER = "API server"
 Report = Callable[[str], None]
 
 
-def look(api: Api, service: Service, prices: Prices = UNPRICED) -> Outlook:
+def look(api: Api, service: Service, prices: Prices = UNPRICED, *, force: bool = False) -> Outlook:
     """Observe and plan. Changes nothing: the objects go to the API server as a dry run.
+
+    Args:
+        force: try to take over fields that another manager owns.
 
     Raises:
         ApiError: the API server would not take them, with its reason.
@@ -82,7 +85,7 @@ def look(api: Api, service: Service, prices: Prices = UNPRICED) -> Outlook:
     serves, waits = (id_of(snapshot.cluster(which)) for which in ("active", "pending"))
     if serves and waits and serves != waits:
         notes.append(f"compared with release {waits}, which is asked for and does not serve yet: {serves} does")
-    after = [_tried(api, item) for item in wanted]
+    after = [_tried(api, item, force=force) for item in wanted]
     planned = plan(snapshot, after)
     new_pods = planned.effect in (Effect.CREATE, Effect.NEW_CLUSTER)
     stored = next(item for item in after if item["kind"] == "RayService")
@@ -156,10 +159,10 @@ def _fitted(api: Api, items: list[Json]) -> tuple[list[Json], list[str]]:
     return [*items[:-1], service], notes
 
 
-def _tried(api: Api, item: Json) -> Json:
+def _tried(api: Api, item: Json, *, force: bool) -> Json:
     """What an object would become."""
     try:
-        return api.apply(item, dry_run=True)
+        return api.apply(item, force=force, dry_run=True)
     except NotFound:
         # Who may not bind just any Role must have the rights of this one, which a dry run has not made.
         if item["kind"] != "RoleBinding":

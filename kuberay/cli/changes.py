@@ -197,6 +197,10 @@ def delete(
         lifecycle.delete_rest(there.api, there.namespace, there.name, _say)
     except KubeRayError as error:
         fail(error)
+    except KeyboardInterrupt as stopped:
+        said = stopped.args[0] if stopped.args else "What was deleted stays so: the same command goes on with the rest."
+        print(f"\nStopped. {said}", file=sys.stderr)
+        raise typer.Exit(130) from None
     print(f"{there.name} is gone.")
 
 
@@ -238,7 +242,7 @@ def _deploy(
     release = release_of(service).id
     say = _nothing if quiet else _say
     api = Api.connect(context)
-    outlook = steps.look(api, service, prices)
+    outlook = steps.look(api, service, prices, force=force)
     store = Store(api, service.kubernetes.namespace, service.name)
     current = begin.running(store.all())
     begin.may_replace(current)

@@ -125,12 +125,15 @@ def agreed(question: str) -> None:
 
     Raises:
         Refused: the answer was no, or nobody is there to answer.
+        KeyboardInterrupt: the answer was Ctrl-C.
     """
     try:
         if typer.confirm(question, err=True):
             return
-    except typer.Abort:
+    except typer.Abort as over:
         print(file=sys.stderr)
+        if isinstance(over.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt("Nothing was changed.") from None
         raise Refused("Nothing was changed: nobody answered. With --yes nobody is asked.") from None
     raise Refused("Nothing was changed.")
 

@@ -58,7 +58,7 @@ def roll_out(
     current = begin.running(known)
     if current is not None and current.green.release != release:
         begin.may_replace(current)
-    outlook = steps.look(api, service, prices_of(ctx, file))
+    outlook = steps.look(api, service, prices_of(ctx, file), force=force)
     again = outlook.takes.warm and begin.retires_again(known, outlook.active)
     if outlook.plan.effect is not Effect.NOTHING:
         if not quiet:
@@ -129,6 +129,8 @@ def wish(
         )
     if to < 100 and not record.incremental:
         raise Refused(f"--to is for the incremental strategy; {there.name} switches all at once ({record.strategy}).")
+    if to < record.reached:
+        raise Refused(f"{record.reached} % of the traffic is on it already. switchyard abort takes all of it back.")
     other = release_of(checked(file)).id if file is not None else record.green.release
     with streams.during(record.number):
         store.wish(record.number, Wish(verb, begin.who(), reason, force, to, record.breach, keep))

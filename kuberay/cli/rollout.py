@@ -106,7 +106,7 @@ def promote(
     with _ending(output) as (say, done):
         there = target(name, file, namespace, context)
         streams = proof(there, load, load_url, load_tokens, load_pause, load_out, say)
-        done.append(wish(there, streams, Verb.PROMOTE, reason, say, force=force, to=to, file=file))
+        done.append(wish(there, streams, Verb.PROMOTE, reason, say, force=force, to=to, file=None if name else file))
 
 
 def abort(

@@ -35,7 +35,7 @@ def onward(record: Record, seen: Seen, now: datetime) -> Step:
         return Note(phase=phase(traffic))
     if record.breach and record.auto:
         return Note(back=record.breach)
-    if record.breach and not (record.wish.override and record.wish.despite == record.breach):
+    if record.breach and not record.overlooks:
         return Wait("hold", f"{record.breach}; {traffic} % of the traffic stay until promote --force or abort")
     left = _soak(record, traffic) - (record.since(phase(traffic), now) or 0)
     if traffic and left > 0 and not record.breach:

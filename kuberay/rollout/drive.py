@@ -9,7 +9,6 @@ from kuberay.api.client import Api
 from kuberay.errors import Refused
 from kuberay.rollout import slo
 from kuberay.rollout.begin import who
-from kuberay.rollout.canary import phase as stop
 from kuberay.rollout.examiner import Examiner
 from kuberay.rollout.lease import Lease
 from kuberay.rollout.record import Record
@@ -70,6 +69,6 @@ class _Following:
     def _waits(record: Record) -> bool:
         """It is held, something was found that nobody has wished to overlook, or it is where it was wished to be."""
         wish = record.wish
-        found = record.incremental and record.breach and not record.auto and wish.despite != record.breach
+        found = record.incremental and record.breach and not record.auto and not record.overlooks
         held = record.verdict and not wish.verb and not record.auto
-        return bool(found or held or record.not_promoted or stop(wish.to) in record.times)
+        return bool(found or held or record.not_promoted or record.reached >= wish.to)

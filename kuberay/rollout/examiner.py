@@ -56,7 +56,7 @@ class Examiner:
         self._settings, self._say, self._gone_s = settings, say, gone_s
         self.before = list(before)
         self._after: list[Sample] = []
-        self._unanswered = False
+        self._unanswered, self._despite = False, ""
         self._key = os.environ.get("SWITCHYARD_API_KEY")
 
     def lacks_key(self, record: Record, objects: Sequence[Object]) -> bool:
@@ -116,6 +116,8 @@ class Examiner:
         limits = self._settings.watch
         if record.incremental and not self.before:  # blue serves still, so that another process can ask it as well
             self.look_before(record.blue.cluster)
+        if record.wish.despite != self._despite:  # what was overlooked is not held against it again
+            self._despite, self._after = record.wish.despite, []
         ready = self._awaited(cluster)
         if not ready:  # and so no counters to judge by
             return f"no endpoint of {cluster} is ready"

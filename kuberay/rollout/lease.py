@@ -15,7 +15,7 @@ from typing import Any
 from kuberay.api.client import Api
 from kuberay.api.kinds import LEASE
 from kuberay.clock import now_text
-from kuberay.errors import ApiError, Conflict, NotFound
+from kuberay.errors import ApiError, Conflict, Forbidden, NotFound
 from kuberay.manifests.rayservice import Json
 from kuberay.names import ours
 from kuberay.snapshot import dig
@@ -65,7 +65,7 @@ class Lease:
                     last, since = key, time.monotonic()
                 duration = spec.get("leaseDurationSeconds") or self._duration
                 free = not other or other == self.holder or time.monotonic() - since > duration
-                if free and self._take(lease):
+                if free and self._taken(lease, waits):
                     self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
                     self._thread.start()
                     return True
@@ -128,6 +128,15 @@ class Lease:
             self._patch(lease, {"renewTime": now_text("microseconds")})
             self._renewed = began
             return True
+
+    def _taken(self, lease: Json, waits: Callable[[str], bool]) -> bool:
+        """Whoever may only look at it can still wait for what another holder has done by now."""
+        try:
+            return self._take(lease)
+        except Forbidden:
+            if waits(""):
+                raise
+            return False
 
     def _take(self, lease: Json) -> bool:
         began = time.monotonic()

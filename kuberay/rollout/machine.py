@@ -69,6 +69,8 @@ def note(record: Record, found: Note, now: datetime) -> Record:
         record = replace(record, green=replace(record.green, cluster=found.green))
     if found.back:
         record = replace(record, back=found.back).stamped("back", now)
+    if found.phase.startswith("canary-") and record.overlooks:
+        record = replace(record, breach="")  # it was about the stop before; this one is watched anew
     if found.cold:
         record = replace(record, warm=False, green=replace(record.green, cluster=""))
     return record.stamped(found.phase, now) if found.phase else record
@@ -142,7 +144,8 @@ def _after(record: Record, seen: Seen, now: datetime) -> Step:
         return Note(phase="switched")
     if record.incremental:  # it was watched before, while the way back was warm
         restored = canary.restored(record, seen)
-        return restored or Finish(Outcome.SERVES, f"it serves, but: {record.breach}" if record.breach else "it serves")
+        found = record.breach or (record.wish.despite if record.wish.override else "")
+        return restored or Finish(Outcome.SERVES, f"it serves, but: {found}" if found else "it serves")
     if record.breach and record.auto:
         return Note(back=record.breach)
     left = record.watch_s - (record.since("switched", now) or 0)
@@ -171,7 +174,7 @@ def _back(record: Record, seen: Seen, now: datetime) -> Step:
             return Apply(kept.revision, record.strategy)
         gone = f"{blue.cluster} is gone, on which release {blue.release} served before"
         if kept is green:
-            anew = f"switchyard rollback --name {record.service} starts that anew"
+            anew = "switchyard rollback starts that anew"
             return Finish(Outcome.SERVES, f"it could not be taken back ({record.back}): {gone}; {anew}")
         return Finish(Outcome.FAILED, f"{gone}: switchyard rollback starts it anew")
     if record.incremental and canary.too_late(record, seen):

@@ -53,7 +53,7 @@ class Wish:
         reason: why; needed to promote without a good verdict.
         override: promote although the verdict is bad, or not there.
         to: promote up to so many per cent of the traffic, and hold there (incremental strategy).
-        despite: what the watch had found by then, which ``override`` is about as well.
+        despite: what the watch had found by then, which ``override`` is about as well: up to the next stop.
         keep: abort, and leave green's cluster for as long as KubeRay keeps it, where it has had all the traffic.
     """
 
@@ -150,7 +150,17 @@ class Record:
     @property
     def tried(self) -> bool:
         """Green had some of the traffic."""
-        return any(one.startswith("canary-") for one in self.times)
+        return self.reached > 0
+
+    @property
+    def reached(self) -> int:
+        """Per cent of the traffic that green has had, as far as it went by steps."""
+        return max((int(one.removeprefix("canary-")) for one in self.times if one.startswith("canary-")), default=0)
+
+    @property
+    def overlooks(self) -> bool:
+        """Somebody wished it to go on despite what the watch has found."""
+        return bool(self.breach) and self.wish.override and self.wish.despite == self.breach
 
     @property
     def frees(self) -> bool:

@@ -41,8 +41,7 @@ def conclusion(record: Record, trouble: str = "") -> str:
     """
     about = f"Revision {record.number} (release {record.green.release})"
     if record.running:
-        at = max((int(one.removeprefix("canary-")) for one in record.times if one.startswith("canary-")), default=0)
-        has = f" at {at} % of the traffic" if at else ""
+        has = f" at {record.reached} % of the traffic" if record.reached else ""
         if trouble:
             return f"{about}{has}: {trouble}."
         bad = "its verdict is bad" if record.verdict == "fail" else ""
