@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 
 import httpx2
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.live
 
 def place(service: Service, label: str) -> Place:
     about = service.client.get(f"{service.url}/release").json()
-    return Place(service.url, label, about["release"], about["model"], ready=1)
+    return Place(service.url, label, about["release"], about["model"])
 
 
 def test_a_service_beside_itself_passes_every_check_within_half_a_minute(tiny: Service) -> None:
@@ -29,7 +30,7 @@ def test_a_service_beside_itself_passes_every_check_within_half_a_minute(tiny: S
     green, blue = place(tiny, "green"), place(tiny, "blue")
     warmed = warm(settings, green)
     assert (warmed.sent, warmed.failed) == (8, 0)
-    evidence = gather(settings, green, blue)
+    evidence = dataclasses.replace(gather(settings, green, blue), ready=(1, 1))
     verdict = judge(evidence, settings, kind=Kind.SAME_MODEL, at="")
     assert verdict.passed, "\n".join(lines(verdict))
     passed = [finding.check for finding in verdict.findings if finding.outcome.value == "pass"]
