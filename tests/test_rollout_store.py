@@ -330,7 +330,7 @@ def test_options_that_contradict_each_other_are_wrong_use() -> None:
 
 def test_where_it_waits_for_a_decision_the_commands_are_told_once() -> None:
     told: list[tuple[str, str]] = []
-    say = telling_what_to_type(lambda phase, text: told.append((phase, text)), "new.yaml")
+    say = telling_what_to_type(lambda phase, text: told.append((phase, text)), "-f new.yaml")
     for phase in ("start", "hold", "hold"):
         say(phase, "waits")
     assert [text for _, text in told] == [

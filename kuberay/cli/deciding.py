@@ -80,7 +80,8 @@ def roll_out(
         say("begin", retires(record, outlook.operator))
     with streams.during(record.number):
         steps.prepare(api, service, outlook)
-        told = telling_what_to_type(say, file)
+        context = ctx.params.get("context")
+        told = telling_what_to_type(say, f"-f {file}" + (f" --context {context}" if context else ""))
         stand = drive(api, there.namespace, record, told, leave=() if wait else ("hold", "failed"))
     if stand.record.outcome is Outcome.SERVES and outlook.plan.effect is not Effect.NEW_CLUSTER:
         for patch in outlook.plan.patches:
@@ -181,8 +182,12 @@ def roll_back(there: Target, streams: Proof, revision: int | None, say: Say, *, 
         return drive(there.api, there.namespace, record, say)
 
 
-def telling_what_to_type(say: Say, file: str) -> Say:
-    """Where it first waits for a decision, with the commands that give one."""
+def telling_what_to_type(say: Say, which: str) -> Say:
+    """Where it first waits for a decision, with the commands that give one.
+
+    Args:
+        which: the options that say which service is meant.
+    """
     told = False
 
     def also(phase: str, text: str) -> None:
@@ -191,7 +196,7 @@ def telling_what_to_type(say: Say, file: str) -> Say:
         if phase == "hold" and not told:
             told = True
             for what, words in (("talk to it", "chat"), ("decide", "promote"), ("or", "abort")):
-                say(phase, f"{what}: switchyard {words} -f {file}{' --preview' if words == 'chat' else ''}")
+                say(phase, f"{what}: switchyard {words} {which}{' --preview' if words == 'chat' else ''}")
 
     return also
 
