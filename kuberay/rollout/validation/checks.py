@@ -24,6 +24,7 @@ from kuberay.rollout_config import PROMPTS, GoldenPrompt, Replay, Rollout
 
 __all__ = ["Place", "Warmed", "gather", "golden_failures", "warm"]
 
+_GOLDEN_S = 60.0
 _UNCOUNTED = 2
 """Requests of each side before latencies are measured: connections and caches are then there."""
 
@@ -294,18 +295,13 @@ def warm(settings: Rollout, green: Place, *, stop: Callable[[], bool] = lambda: 
     return Warmed(len(records), len(failed), seconds, text)
 
 
-def golden_failures(
-    prompts: Sequence[GoldenPrompt], place: Place, *, timeout_s: float = 60
-) -> tuple[list[str], list[str]]:
-    """Ask the golden prompts. For the watch after a switch.
+def golden_failures(prompts: Sequence[GoldenPrompt], place: Place) -> tuple[list[str], list[str]]:
+    """Ask the golden prompts after a switch: sentences for those answered wrongly, and for those not answered.
 
-    Returns:
-        a sentence for each one answered wrongly, and for each one not answered, which may be the connection's fault.
-        One that was told to come again later is neither.
+    The latter may be the connection's fault. One that was told to come again later is in neither.
     """
-    wrong: list[str] = []
-    unanswered: list[str] = []
-    records = _sent(place, _golden_requests(prompts), 1, timeout_s, lambda: False)
+    wrong, unanswered = list[str](), list[str]()
+    records = _sent(place, _golden_requests(prompts), 1, _GOLDEN_S, lambda: False)
     for number, (record, golden) in enumerate(zip(records, prompts, strict=True), 1):
         if record.ok and (fault := mismatch(record.text, golden.expect)):
             wrong.append(f"prompt {number}: {fault}")
