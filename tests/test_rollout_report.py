@@ -16,7 +16,7 @@ from kuberay.rollout.proof.between import Side, as_json, between, lines
 from kuberay.rollout.proof.pictures import draw
 from kuberay.rollout.proof.report import page
 from kuberay.rollout.proof.story import Story
-from kuberay.rollout.record import Kind, Place, Record
+from kuberay.rollout.record import Kind, Place, Record, Verb, Wish
 from switchyard import app
 from tests import report_world as world
 from tests.fake_kubernetes import FakeKubernetes, Reply, Request, fake_kubernetes, status
@@ -98,6 +98,13 @@ def test_a_rollback_shows_its_drops_and_both_moves() -> None:
     said = words(drawn(world.back()))
     assert "3 of" in said and "the connection broke: reset by peer" in said
     assert "The way back from near" in said and "the watch found: p99" in said and "rolled back" in said
+
+
+def test_what_was_overlooked_at_a_stop_stays_in_the_report() -> None:
+    times = {"canary-10": world.at(70), "breached": world.at(80), "canary-99": world.at(90), "ended": world.at(120)}
+    forced = Wish(Verb.PROMOTE, "ada", "known", override=True, despite="5 % errors")
+    said = words(drawn(world.story(world.record(times=times, wish=forced), [])))
+    assert "99 % of the traffic is on it, and watched" in said and "the watch found: 5 % errors" in said
 
 
 def test_without_a_load_the_page_says_so_and_shows_the_rest() -> None:

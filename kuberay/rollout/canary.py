@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from kuberay.rollout.record import Kind, Outcome, Record
+from kuberay.rollout.record import STOP, Kind, Outcome, Record
 from kuberay.rollout.seen import ALL, Seen
 from kuberay.rollout.steps import Apply, Decide, Finish, Note, Nudge, Step, Wait, Watch
 from serve_app.decision import Verb as Decided
@@ -23,7 +23,7 @@ LOOK_S = 1.0
 
 def phase(percent: int) -> str:
     """A stop's mark in the record."""
-    return f"canary-{percent}"
+    return f"{STOP}{percent}"
 
 
 def onward(record: Record, seen: Seen, now: datetime) -> Step:

@@ -85,7 +85,7 @@ class Examiner:
         with ExitStack() as stack:
             new = self._place(stack, "green", green, record.green.release)
             # An old cluster that has lost all its endpoints can be asked nothing.
-            old = self._place(stack, "blue", blue, record.blue.release) if blue and self._ready(blue) else None
+            old = self._place(stack, "blue", blue, record.blue.release) if self._ready(blue) else None
             evidence = checks.gather(
                 self._settings,
                 new,
@@ -108,8 +108,7 @@ class Examiner:
 
     def look_before(self, blue: str) -> None:
         """Count once what blue has served so far: what the watch after the switch compares with."""
-        if blue:
-            self.before = [*self.before, *self._sampled(self._ready(blue))][-MOST_BEFORE:]
+        self.before = [*self.before, *self._sampled(self._ready(blue))][-MOST_BEFORE:]
 
     def watch(self, record: Record, cluster: str, left_s: float) -> str:
         """Look at the traffic once, and wait until the next look; what is wrong, empty while nothing is."""
@@ -150,13 +149,15 @@ class Examiner:
 
     def _counted(self, green: str, blue: str) -> tuple[int, int]:
         """Ready endpoints of both. Each of green's has a probe of its own, so that the last ones may come later."""
-        beside, until = len(self._ready(blue)) if blue else 0, time.monotonic() + self._gone_s
+        beside, until = len(self._ready(blue)), time.monotonic() + self._gone_s
         while (count := len(self._ready(green))) < beside and time.monotonic() <= until:
             time.sleep(1)
         return count, beside
 
     def _ready(self, cluster: str) -> list[Object]:
-        """The pods that get its traffic: workers, or its head where it has been scaled to none."""
+        """The pods that get its traffic: workers, or its head where it has been scaled to none. None of no cluster."""
+        if not cluster:
+            return []
         pods = self._api.list(POD, self._namespace, selector=f"{CLUSTER_LABEL}={cluster},{SERVE_LABEL}=true")
         return [pod for pod in pods if gets_traffic(pod)]
 

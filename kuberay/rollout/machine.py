@@ -28,7 +28,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from kuberay.rollout import canary
-from kuberay.rollout.record import Kind, Outcome, Place, Record, Verb
+from kuberay.rollout.record import STOP, Kind, Outcome, Place, Record, Verb
 from kuberay.rollout.seen import HELD, Apps, Seen
 from kuberay.rollout.steps import Apply, Decide, Delete, Finish, Note, Point, Step, Validate, Wait, Watch
 from serve_app.decision import Verb as Decided
@@ -69,7 +69,7 @@ def note(record: Record, found: Note, now: datetime) -> Record:
         record = replace(record, green=replace(record.green, cluster=found.green))
     if found.back:
         record = replace(record, back=found.back).stamped("back", now)
-    if found.phase.startswith("canary-") and record.overlooks:
+    if found.phase.startswith(STOP) and record.overlooks:
         record = replace(record, breach="")  # it was about the stop before; this one is watched anew
     if found.cold:
         record = replace(record, warm=False, green=replace(record.green, cluster=""))
@@ -144,8 +144,7 @@ def _after(record: Record, seen: Seen, now: datetime) -> Step:
         return Note(phase="switched")
     if record.incremental:  # it was watched before, while the way back was warm
         restored = canary.restored(record, seen)
-        found = record.breach or (record.wish.despite if record.wish.override else "")
-        return restored or Finish(Outcome.SERVES, f"it serves, but: {found}" if found else "it serves")
+        return restored or Finish(Outcome.SERVES, f"it serves, but: {record.found}" if record.found else "it serves")
     if record.breach and record.auto:
         return Note(back=record.breach)
     left = record.watch_s - (record.since("switched", now) or 0)

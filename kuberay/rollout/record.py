@@ -16,6 +16,9 @@ from typing import Any, cast
 
 from kuberay.names import INCREMENTAL
 
+STOP = "canary-"
+"""The phases that are stops of the traffic on its way begin so, and end with its per cent."""
+
 
 class Kind(StrEnum):
     """How a change came about."""
@@ -155,12 +158,17 @@ class Record:
     @property
     def reached(self) -> int:
         """Per cent of the traffic that green has had, as far as it went by steps."""
-        return max((int(one.removeprefix("canary-")) for one in self.times if one.startswith("canary-")), default=0)
+        return max((int(one.removeprefix(STOP)) for one in self.times if one.startswith(STOP)), default=0)
 
     @property
     def overlooks(self) -> bool:
         """Somebody wished it to go on despite what the watch has found."""
         return bool(self.breach) and self.wish.override and self.wish.despite == self.breach
+
+    @property
+    def found(self) -> str:
+        """What the watch has found: now, or at an earlier stop, where somebody overlooked it. Empty: nothing."""
+        return self.breach or (self.wish.despite if self.wish.override else "")
 
     @property
     def frees(self) -> bool:

@@ -13,7 +13,7 @@ from kuberay.rollout.proof import between
 from kuberay.rollout.proof.account import Account, account, moves
 from kuberay.rollout.proof.between import Changed, Side
 from kuberay.rollout.proof.trips import Load, Trip
-from kuberay.rollout.record import Outcome, Record
+from kuberay.rollout.record import STOP, Outcome, Record
 from kuberay.rollout.validation import verdict
 from kuberay.rollout.validation.verdict import Verdict
 
@@ -140,12 +140,12 @@ def crossed(story: Story) -> list[float]:
 
 def _text(record: Record, name: str) -> str:
     text = _MEANS.get(name, name)
-    if name.startswith("canary-"):
-        text = f"{name.removeprefix('canary-')} % of the traffic is on it, and watched"
+    if name.startswith(STOP):
+        text = f"{name.removeprefix(STOP)} % of the traffic is on it, and watched"
     if name == "approved" and record.wish.by:
         text = f"approved by {record.wish.by}; the gate opens"
-    if name == "breached" and record.breach:
-        text = f"the watch found: {record.breach}"
+    if name == "breached" and record.found:
+        text = f"the watch found: {record.found}"
     if name == "back" and record.back:
         text = f"the traffic is to go back: {record.back}"
     if name == "ended" and record.outcome is not Outcome.NONE:
